@@ -1,0 +1,214 @@
+"""`curriculum check`: is the file valid, and what will each stream really give, phase by phase?
+
+Idea: the mix is compiled by the same plan that training plays, and the plan is asked; nothing is estimated. Sizes come
+from what lies on disk (index.json), never from a download: a stream that is only remote has an unknown size, is counted
+without epochs, and its order is not checked. The price is that its cap is checked only by the loader.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from curriculum.errors import DataError, FileError, UserError
+from curriculum.mix import Document, FieldError, Mix, Node, Order, Stream
+from curriculum.mix.fields import EMBEDDED, is_url, nearest
+from curriculum.mix.reading import read_mix
+
+if TYPE_CHECKING:
+    from curriculum.plan import Plan
+    from curriculum.report.exposure import Exposure
+
+_ENDLESS = 2**40  # stands for an unknown size: counts do not depend on sizes, only epochs and caps do
+_STUDY_KEYS = ("space", "objective", "search", "probes")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What is known of a stream without downloading: samples (None: unknown), tokens a sample, and from where."""
+
+    size: int | None
+    tokens_per_sample: int | None
+    source: str
+
+
+def check(path: Path, *, as_json: bool = False, sizes: Mapping[str, int] | None = None) -> int:
+    """Check a mix or study file and print what it will do; return the exit code.
+
+    sizes: samples by stream name, instead of what lies on disk. Raises UserError (FileError with file and line).
+    """
+    document = Document.load(path)
+    if document.root.is_mapping and any(key in document.root.items() for key in _STUDY_KEYS):
+        from curriculum.commands.check_study import check_study
+
+        return check_study(path, as_json=as_json)
+    mix = read_mix(document)
+    found = find_streams(mix, document, sizes or {})
+    exposure, plan = _measure(mix, found, document)
+    if as_json:
+        print(json.dumps(_as_json(path, exposure, found)))
+    else:
+        _print(Console(highlight=False), path, exposure, found, plan)
+    return 0
+
+
+def find_streams(mix: Mix, document: Document, sizes: Mapping[str, int]) -> dict[str, Found]:
+    """Return what is known of each stream. Raises FileError at the stream's line: missing, empty, damaged."""
+    for name in sizes:
+        if name not in mix.streams:
+            known = ", ".join(mix.streams)
+            raise UserError(f"a size was given for stream {name!r}{nearest(name, mix.streams)}; streams: {known}")
+    found = {}
+    for name, stream in mix.streams.items():
+        with _at(document.root.find(("streams", name))):
+            found[name] = _given(stream, sizes[name]) if name in sizes else find_stream(name, stream)
+    return found
+
+
+def find_stream(name: str, stream: Stream) -> Found:
+    """Return what is known of one stream without downloading. Raises DataError, UserError."""
+    if stream.local is not None and stream.local.startswith(EMBEDDED):
+        return _find_embedded(stream.local.removeprefix(EMBEDDED))
+    if stream.format != "mds":
+        tokens = stream.tokens_per_sample or stream.sequence_length
+        return Found(size=None, tokens_per_sample=tokens, source=f"unknown: {stream.format} files are not counted here")
+    folder = _folder_with_index(stream)
+    if folder is None:
+        reason = "unknown: not downloaded yet; give its size, or read it once"
+        return Found(size=None, tokens_per_sample=stream.tokens_per_sample, source=reason)
+    return _find_mds(name, stream, folder)
+
+
+def _given(stream: Stream, size: int) -> Found:
+    if size < 1:
+        raise UserError(f"a stream's size must be at least 1 sample, got {size}")
+    tokens = stream.tokens_per_sample or (stream.sequence_length if stream.format != "mds" else None)
+    return Found(size=size, tokens_per_sample=tokens, source="given")
+
+
+def _find_embedded(name: str) -> Found:
+    from curriculum.probe.testbed import SEQUENCE_LENGTH, stream_size
+
+    return Found(size=stream_size(name), tokens_per_sample=SEQUENCE_LENGTH, source="embedded testbed")
+
+
+def _find_mds(name: str, stream: Stream, folder: Path) -> Found:
+    from curriculum.streaming.index import check_shards, read_index, read_manifest
+
+    size = read_index(name, folder).samples
+    if stream.remote is None:
+        check_shards(name, folder)
+    tokens = stream.tokens_per_sample or read_manifest(folder).get("tokens_per_sample")
+    return Found(size=size, tokens_per_sample=tokens, source=str(folder / "index.json"))
+
+
+def _folder_with_index(stream: Stream) -> Path | None:
+    """Return where index.json lies or, if nothing can be downloaded, should lie; None if it is still far away."""
+    places = [Path(place) for place in (stream.local, stream.remote) if place is not None and not is_url(place)]
+    folders = [place / (stream.split or "") for place in places]
+    for folder in folders:
+        if (folder / "index.json").exists():
+            return folder
+    return None if stream.remote is not None and is_url(stream.remote) else folders[-1]
+
+
+@contextmanager
+def _at(node: Node) -> Iterator[None]:
+    """Give errors about data the file and line of the stream that names the data."""
+    try:
+        yield
+    except FieldError as error:
+        raise node.find(error.path).fail(error.reason) from None
+    except (DataError, UserError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(str(error), path=node.document.path, line=node.line) from error
+
+
+def _measure(mix: Mix, found: Mapping[str, Found], document: Document) -> tuple[Exposure, Plan]:
+    from curriculum.report.exposure import measure_exposure
+
+    streams = {name: _countable(stream, found[name]) for name, stream in mix.streams.items()}
+    sizes = {name: entry.size for name, entry in found.items()}
+    tokens = {name: entry.tokens_per_sample for name, entry in found.items()}
+    if mix.unit == "tokens":
+        _check_tokens(tokens, document)
+    try:
+        plan = replace(mix, streams=streams).plan({name: size or _ENDLESS for name, size in sizes.items()})
+    except FileError:
+        raise
+    except UserError as error:
+        line = _line_of(str(error), mix, document)
+        raise FileError(str(error), path=document.path, line=line) from error
+    return measure_exposure(mix, plan, sizes=sizes, tokens_per_sample=tokens), plan
+
+
+def _check_tokens(tokens: Mapping[str, int | None], document: Document) -> None:
+    for name, count in tokens.items():
+        if count is None:
+            raise document.root.find(("streams", name)).fail(
+                "unit: tokens needs tokens_per_sample here, since the stream has no manifest.json that says it; "
+                "add `tokens_per_sample: N`, or pack the stream with `curriculum pack`"
+            )
+
+
+def _countable(stream: Stream, found: Found) -> Stream:
+    """Return the stream as the plan can compile it: tokens filled in; order and cap only where the size is known."""
+    stream = replace(stream, tokens_per_sample=found.tokens_per_sample)
+    return stream if found.size is not None else replace(stream, order=Order(), max_epochs=None)
+
+
+def _line_of(message: str, mix: Mix, document: Document) -> int:
+    """Return the line of the stream that the plan's message names, or of the mix's beginning."""
+    for name in mix.streams:
+        if f"stream {name!r}" in message:
+            return document.root.find(("streams", name)).line
+    key = next((key for key in ("lanes", "samples") if f"{key}:" in message), "name")
+    return document.root.find((key,)).line
+
+
+def _as_json(path: Path, exposure: Exposure, found: Mapping[str, Found]) -> dict[str, Any]:
+    mix = exposure.mix
+    return {
+        "kind": "mix",
+        "path": str(path),
+        "valid": True,
+        "name": mix.name,
+        "fingerprint": mix.fingerprint(),
+        "unit": mix.unit,
+        "seed": mix.seed,
+        "lanes": mix.lanes,
+        "samples": exposure.total.stop,
+        "streams": {name: asdict(entry) for name, entry in found.items()},
+        **exposure.as_document(),
+        "warnings": exposure.warnings(),
+    }
+
+
+def _print(console: Console, path: Path, exposure: Exposure, found: Mapping[str, Found], plan: Plan) -> None:
+    from curriculum.report.exposure import exposure_tables, run_shares
+    from curriculum.report.schedule_chart import chart_columns, schedule_chart
+
+    mix = exposure.mix
+    console.print(f"{path}: valid mix {mix.name!r}", style="bold", markup=False, soft_wrap=True)
+    console.print(f"{exposure.total.stop:,} samples, weights count {mix.unit}, seed {mix.seed}\n", markup=False)
+    for table in exposure_tables(exposure):
+        console.print(table)
+    for name, entry in found.items():
+        if entry.size is None:
+            console.print(f"{name}: size {entry.source}; no epochs are shown", markup=False, soft_wrap=True)
+    columns = min(chart_columns(console.width), exposure.total.stop)
+    ends = [part.stop / exposure.total.stop for part in exposure.phases]
+    utf = console.encoding.startswith("utf")
+    coloured = console.color_system is not None and not console.no_color
+    shares = run_shares(plan, columns)
+    console.print("shares of samples over the run", style="bold")
+    console.print(schedule_chart(list(mix.streams), shares, ends, colour=coloured and utf, ascii_only=not utf))
+    for warning in exposure.warnings():
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)

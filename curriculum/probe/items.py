@@ -1,0 +1,122 @@
+"""Probe items: prompts with a correct and a shallow answer, from a file or from a generator.
+
+Idea: one flat value of token ids, whatever the probe. Scoring then knows nothing of families, and a built-in probe, an
+official suite's file and a user's own rows take the same road. Alternatives: keeping text and tokenising while scoring
+(the answer's boundaries then depend on the tokenizer's merges). The price: a file is bound to one tokenizer when loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curriculum.errors import FileError, UserError
+
+_KEYS = ("prompt", "correct_answer", "incorrect_answer")
+_Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemSet:
+    """Items of one probe, as token ids: prompt i, its correct answer, and the answer a shallow mode would give.
+
+    Raises UserError when the three differ in length, or an item has an empty part or two equal answers.
+    """
+
+    prompts: tuple[_Tokens, ...]
+    correct: tuple[_Tokens, ...]
+    shallow: tuple[_Tokens, ...]
+
+    def __post_init__(self) -> None:
+        lengths = (len(self.prompts), len(self.correct), len(self.shallow))
+        if len(set(lengths)) > 1:
+            raise UserError(
+                f"probe items: wanted as many prompts as answers, got {lengths} (prompts, correct, shallow)"
+            )
+        for index, item in enumerate(zip(self.prompts, self.correct, self.shallow, strict=True)):
+            fault = _fault(*item)
+            if fault is not None:
+                raise UserError(f"probe item {index}: {fault}")
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+def load_items(path: Path | str, *, encode: Callable[[str], list[int]] | None = None) -> ItemSet:
+    """Return the test items of a JSONL file.
+
+    Each row is `{"split": "test", "prompt": ..., "correct_answer": ..., "incorrect_answer": ...}`; the three are lists of
+    token ids, or strings, for which `encode` is needed. Rows of another split (demos) are passed over. Raises FileError
+    with the line for malformed JSON, missing keys, empty or equal answers, and for a file without test items.
+    """
+    source = Path(path)
+    items = []
+    for number, text in enumerate(_lines(source), start=1):
+        if not text.strip():
+            continue
+        row = _row(text, source, number)
+        if row["split"] == "test":
+            items.append(_item(row, source, number, encode))
+    if not items:
+        raise FileError('wanted at least one row with "split": "test", got none', path=source)
+    prompts, correct, shallow = zip(*items, strict=True)
+    return ItemSet(prompts=prompts, correct=correct, shallow=shallow)
+
+
+def _lines(source: Path) -> list[str]:
+    try:
+        return source.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise FileError("there is no such probe file", path=source) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"wanted a readable UTF-8 file: {error}", path=source) from error
+
+
+def _row(text: str, source: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FileError(f"wanted one JSON object a line: {error.msg}", path=source, line=number) from error
+    if not isinstance(row, dict):
+        raise FileError(f"wanted a JSON object, got {type(row).__name__}", path=source, line=number)
+    if "split" not in row:
+        raise FileError('missing key "split" (wanted "test", or "demo" to pass a row over)', path=source, line=number)
+    return row
+
+
+def _item(
+    row: dict[str, Any], source: Path, number: int, encode: Callable[[str], list[int]] | None
+) -> tuple[_Tokens, _Tokens, _Tokens]:
+    missing = [key for key in _KEYS if key not in row]
+    if missing:
+        raise FileError(f"missing key {', '.join(map(repr, missing))}", path=source, line=number)
+    try:
+        prompt, correct, shallow = (_token_ids(row[key], key, encode) for key in _KEYS)
+    except ValueError as error:
+        raise FileError(str(error), path=source, line=number) from error
+    fault = _fault(prompt, correct, shallow)
+    if fault is not None:
+        raise FileError(fault, path=source, line=number)
+    return prompt, correct, shallow
+
+
+def _token_ids(value: object, key: str, encode: Callable[[str], list[int]] | None) -> _Tokens:
+    if isinstance(value, str):
+        if encode is None:
+            raise ValueError(f"{key} is text, which needs a tokenizer; name one or write token ids")
+        return tuple(encode(value))
+    if isinstance(value, list) and all(type(token) is int and token >= 0 for token in value):
+        return tuple(value)
+    raise ValueError(f"{key}: wanted a string or a list of token ids (whole numbers from 0), got {value!r}")
+
+
+def _fault(prompt: _Tokens, correct: _Tokens, shallow: _Tokens) -> str | None:
+    """Return what is wrong with an item, or None."""
+    if not prompt or not correct or not shallow:
+        return "wanted a prompt and two answers of at least one token each, got an empty one"
+    if correct == shallow:
+        return f"the correct and the shallow answer are equal ({list(correct)}); such an item shows no mode, change or drop it"
+    return None

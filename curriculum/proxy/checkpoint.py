@@ -1,0 +1,82 @@
+"""Checkpoints: weights and optimizer as safetensors, state as JSON; nothing in them can run code.
+
+A checkpoint is written beside its place and moved there, so that one which exists is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from curriculum.errors import DataError
+from curriculum.proxy.model import Proxy
+
+_WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+
+
+def save_checkpoint(folder: Path, model: Proxy, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Write model, optimizer and `state` (JSON) to `folder`, replacing what is there."""
+    building = folder.with_name(f".{folder.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, building / _WEIGHTS)
+    save_file(_flat(model, optimizer), building / _OPTIMIZER)
+    (building / _STATE).write_text(json.dumps(dict(state)))
+    shutil.rmtree(folder, ignore_errors=True)
+    building.replace(folder)
+
+
+def load_weights(folder: Path, model: Proxy) -> None:
+    """Fill `model` from a checkpoint. Raises DataError when it is missing, damaged or of another shape."""
+    weights = _load(folder / _WEIGHTS)
+    wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    found = {name: tuple(weight.shape) for name, weight in weights.items()}
+    for name in sorted({*wanted, *found}):
+        if wanted.get(name) != found.get(name):
+            raise DataError(
+                f"checkpoint {folder}: {name} has shape {found.get(name, 'none')}, but the proxy wants "
+                f"{wanted.get(name, 'none')}; give the study the layers, width, heads and context it was trained with"
+            )
+    model.load_state_dict(weights)
+
+
+def load_checkpoint(folder: Path, model: Proxy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Fill model and optimizer; return the state. Raises DataError when something is missing or damaged."""
+    load_weights(folder, model)
+    flat = _load(folder / _OPTIMIZER)
+    for name, weight in model.named_parameters():
+        prefix = f"{name}/"
+        optimizer.state[weight] = {
+            key.removeprefix(prefix): value for key, value in flat.items() if key.startswith(prefix)
+        }
+    try:
+        state: dict[str, Any] = json.loads((folder / _STATE).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"checkpoint {folder}: {_STATE} cannot be read ({error}); remove the folder") from None
+    return state
+
+
+def _flat(model: Proxy, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": value.contiguous()
+        for name, weight in model.named_parameters()
+        for key, value in optimizer.state[weight].items()
+    }
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise DataError(f"no checkpoint at {path.parent}: {path.name} is missing; a checkpoint is a folder such as "
+                        "runs/STUDY/RUN/checkpoints/32000") from None
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"checkpoint {path} is damaged ({error}); use another one") from None

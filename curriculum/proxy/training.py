@@ -1,0 +1,219 @@
+"""The training loop: batches in, readings out.
+
+Idea: a run is a pure function of (mix, recipe, seed, probes, samples): one thread, seeded initialisation, data by plan
+position. So a run that was killed is done again, or goes on from its last checkpoint, to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics.aggregation import MeanMetric
+
+from curriculum.errors import RunError
+from curriculum.mix import Mix
+from curriculum.probe import Probe, Reading, read_probe
+from curriculum.proxy.answers import ProxyAnswers
+from curriculum.proxy.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from curriculum.proxy.feed import Batch, batches, heldout_batches, vocabulary_of
+from curriculum.proxy.model import ModelShape, Proxy
+from curriculum.proxy.recipe import Recipe
+from curriculum.streaming import StreamingDataset
+from curriculum.units import keyed_seed
+
+_LOSS_EVERY = 4  # readings between two measurements of held-out loss
+_CHECKPOINT_SECONDS = 60.0  # shorter runs are simply done again after a kill
+_HELDOUT_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossRow:
+    """Mean held-out cross-entropy of a stream, in nats a target token, after `position` samples."""
+
+    position: int
+    stream: str
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """What a run has measured so far: (position, step, reading) triples and losses."""
+
+    readings: tuple[tuple[int, int, Reading], ...] = ()
+    losses: tuple[LossRow, ...] = ()
+
+
+def train(
+    mix: Mix,
+    recipe: Recipe,
+    *,
+    seed: int,
+    samples: int,
+    probes: Sequence[Probe],
+    checkpoints: Path,
+    observe: Callable[[int], None] = lambda _: None,
+    keep_final: bool = False,
+) -> Progress:
+    """Train one proxy and return what was measured. `observe` is told the position after every stretch.
+
+    Leaves a rolling checkpoint under `checkpoints` at most every minute and goes on from the newest one it finds there;
+    with `keep_final` the last one stays as `checkpoints/<samples>`. Raises RunError when the loss is not finite.
+    """
+    steps = recipe.steps(samples)
+    with one_thread():
+        dataset = StreamingDataset(mix=mix, batch_size=recipe.batch)
+        try:
+            loop = _Loop(mix, recipe, seed=seed, steps=steps, probes=probes, context=_context(recipe, dataset))
+            progress = loop.restore(checkpoints)
+            written = monotonic()
+            for position in range(loop.position, samples, samples // recipe.readings):
+                progress = loop.stretch(dataset, position, position + samples // recipe.readings, progress)
+                observe(loop.position)
+                if monotonic() - written > _CHECKPOINT_SECONDS and loop.position < samples:
+                    loop.save(checkpoints, progress)
+                    written = monotonic()
+        finally:
+            dataset.close()
+    if keep_final:
+        loop.save(checkpoints, progress)
+    return progress
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums differ in their last bits with the number of threads; a run always uses one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _context(recipe: Recipe, dataset: StreamingDataset) -> int:
+    return recipe.context or len(dataset.__getitems__([0])[0]["tokens"])
+
+
+class _Loop:
+    """Model, optimizer and position of one run."""
+
+    def __init__(
+        self, mix: Mix, recipe: Recipe, *, seed: int, steps: int, probes: Sequence[Probe], context: int
+    ) -> None:
+        self.recipe, self.steps, self.probes = recipe, steps, probes
+        shape = ModelShape(
+            vocabulary=vocabulary_of(mix),
+            layers=recipe.layers,
+            width=recipe.width,
+            heads=recipe.heads,
+            context=context,
+            induction_initialisation=recipe.induction_initialisation,
+        )
+        self.model = Proxy(shape, torch.Generator().manual_seed(keyed_seed("model", seed)))
+        if recipe.start is not None:
+            load_weights(recipe.start, self.model)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.heldout = heldout_batches(mix)
+        self.position = 0
+
+    def stretch(self, dataset: StreamingDataset, start: int, stop: int, progress: Progress) -> Progress:
+        """Train over positions [start, stop), then read the probes."""
+        for batch in batches(dataset, self.recipe.batch, start=start, stop=stop):
+            self._step(batch)
+        step = self.position // self.recipe.batch
+        model = ProxyAnswers(self.model)
+        readings = tuple((self.position, step, read_probe(probe, model)) for probe in self.probes)
+        reading = step * self.recipe.readings // self.steps
+        losses = self.losses() if reading % _LOSS_EVERY == 0 or step == self.steps else ()
+        return Progress(readings=progress.readings + readings, losses=progress.losses + losses)
+
+    def _step(self, batch: Batch) -> None:
+        rate = self.recipe.rate(self.position // self.recipe.batch, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = next_token_loss(self.model, batch)
+        if not torch.isfinite(loss):
+            raise RunError(
+                f"the training loss became {loss.item()} at sample {self.position}; lower the learning_rate "
+                f"(now {self.recipe.learning_rate})"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.optimizer.step()
+        self.position += len(batch.tokens)
+
+    @torch.no_grad()
+    def losses(self) -> tuple[LossRow, ...]:
+        """Measure the held-out loss of every stream now."""
+        return tuple(
+            LossRow(position=self.position, stream=name, loss=_mean_loss(self.model, batch))
+            for name, batch in self.heldout.items()
+        )
+
+    def save(self, checkpoints: Path, progress: Progress) -> None:
+        """Write a checkpoint and drop the older ones."""
+        state = {
+            "position": self.position,
+            "readings": [[position, step, asdict(reading)] for position, step, reading in progress.readings],
+            "losses": [asdict(row) for row in progress.losses],
+        }
+        save_checkpoint(checkpoints / str(self.position), self.model, self.optimizer, state)
+        for old in _saved(checkpoints)[:-1]:
+            _remove(old)
+
+    def restore(self, checkpoints: Path) -> Progress:
+        """Go on from the newest checkpoint, if there is one."""
+        saved = _saved(checkpoints)
+        if not saved:
+            return Progress()
+        state = load_checkpoint(saved[-1], self.model, self.optimizer)
+        self.position = int(state["position"])
+        return _progress(state)
+
+
+def next_token_loss(model: Proxy, batch: Batch) -> Tensor:
+    """Return the mean cross-entropy of the target tokens given those before them, in nats."""
+    columns = batch.targets[:, 1:].any(dim=0).nonzero()[:, 0]
+    logits = model(batch.tokens[:, :-1], columns)
+    wanted, counted = batch.tokens[:, columns + 1], batch.targets[:, columns + 1]
+    if bool(counted.all()):
+        return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+    each = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+    return (each * counted.flatten()).sum() / counted.sum()
+
+
+def _mean_loss(model: Proxy, batch: Batch) -> float:
+    mean = MeanMetric()
+    for tokens, targets in zip(batch.tokens.split(_HELDOUT_BATCH), batch.targets.split(_HELDOUT_BATCH), strict=True):
+        part = Batch(tokens=tokens, targets=targets)
+        mean.update(next_token_loss(model, part), weight=targets[:, 1:].sum())
+    return float(mean.compute())
+
+
+def _saved(checkpoints: Path) -> list[Path]:
+    if not checkpoints.is_dir():
+        return []
+    return sorted((path for path in checkpoints.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def _remove(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+
+
+def _progress(state: dict[str, Any]) -> Progress:
+    return Progress(
+        readings=tuple((position, step, Reading(**reading)) for position, step, reading in state["readings"]),
+        losses=tuple(LossRow(**row) for row in state["losses"]),
+    )
