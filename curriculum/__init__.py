@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Mix", "Order", "Phase", "Stream", "StreamingDataset", "__version__"]
 __version__ = "0.1.0"
 
-_HOMES = dict.fromkeys(("Mix", "Order", "Phase", "Stream"), "curriculum.mix") | {
-    "StreamingDataset": "curriculum.streaming"
-}
+_HOMES = dict.fromkeys(("Mix", "Order", "Phase", "Stream"), "curriculum.mix") | {"StreamingDataset": "curriculum.streaming"}
 
 
 def __getattr__(name: str) -> Any:

@@ -45,7 +45,8 @@ def ramp(folder: Path, samples: int = 1001, seed: int = 5, **changes: Any) -> Mi
 def planned(plan: Plan, start: int = 0, stop: int | None = None) -> list[int]:
     """Return the keys the plan has at positions [start, stop)."""
     streams, _, samples = plan[np.arange(start, len(plan) if stop is None else stop)]
-    return (streams * 10**6 + samples).tolist()
+    keys: list[int] = (streams * 10**6 + samples).tolist()
+    return keys
 
 
 def keys_of(samples: Any) -> list[int]:

@@ -20,16 +20,23 @@ from curriculum.streaming.mosaic import Stream
 STOP = 20  # batches of 8 on each of 2 ranks
 
 
-def whole_pass(dataset: Any) -> dict[str, Any]:
-    batches = loader(dataset, 2, collate_fn=list)
-    samples = [sample for batch in batches for sample in batch]
-    padding = [place for place, sample in enumerate(samples) if isinstance(sample, PaddingSample)]
+def with_padding(samples: list[Any]) -> dict[str, Any]:
     return {
-        "keys": keys_of(samples),
-        "padding": padding,
+        "key": [int(sample["key"][0]) for sample in samples],
+        "padding": [isinstance(sample, PaddingSample) for sample in samples],
+    }
+
+
+def whole_pass(dataset: Any) -> dict[str, Any]:
+    loading = loader(dataset, 2, collate_fn=with_padding)
+    batches = list(loading)
+    padding = [mark for batch in batches for mark in batch["padding"]]
+    return {
+        "keys": keys_of(batches),
+        "padding": [place for place, mark in enumerate(padding) if mark],
         "length": len(dataset),
-        "batches": -(-len(samples) // 8),
-        "state": batches.state_dict(),
+        "batches": len(batches),
+        "state": loading.state_dict(),
     }
 
 

@@ -23,6 +23,7 @@ from curriculum.errors import ChangedError, DataError, FileError, ResourceError,
 from curriculum.streaming.documents import Reading, find_sources, read_texts
 from curriculum.streaming.manifest import read_manifest
 from curriculum.streaming.packing import PackResult, PackSettings, pack_sources
+from curriculum.streaming.publish import published_folder
 from curriculum.streaming.samples import BestFit, Chunker, Placement, best_fit_decreasing
 from curriculum.streaming.tokenizer import load_tokenizer, train_tokenizer
 
@@ -143,6 +144,8 @@ def test_no_packer_loses_moves_or_invents_a_token(lengths: list[int], length: in
     else:
         kept = flat[np.concatenate(sink.masks) == 1]
         assert sorted(kept) == list(range(1, 1 + sum(lengths))) and packer.padding == len(flat) - len(kept)
+    assert all(place.tokens > 0 for place in sink.placements)
+    assert len({(place.document, place.piece) for place in sink.placements}) == len(sink.placements)
     placed: dict[int, list[float]] = {}
     for place in sorted(sink.placements, key=lambda place: place.piece):
         placed.setdefault(place.document, []).extend(flat[place.position : place.position + place.tokens])
@@ -280,6 +283,29 @@ def test_leftovers_of_a_killed_run_are_cleaned(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "web.jsonl"]
 
 
+def test_a_pack_moved_aside_by_a_killed_run_comes_back(tmp_path: Path) -> None:
+    old = do_pack(tmp_path).train
+    (tmp_path / "out").rename(tmp_path / ".out.replaced")
+    with pytest.raises(DataError, match="too few"):
+        do_pack(tmp_path, {"sequence_length": 10**6, "heldout": 0.0})
+    assert read_manifest(tmp_path / "out") == old
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "web.jsonl"]
+
+
+def test_two_writers_of_one_folder_are_kept_apart(tmp_path: Path) -> None:
+    with published_folder(tmp_path / "out") as first:
+        with pytest.raises(UserError, match="another process is writing"), published_folder(tmp_path / "out"):
+            pass
+        (first / "a").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "a"]
+
+
+def test_a_file_named_twice_counts_once(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl")
+    found = find_sources([str(tmp_path / "a.jsonl"), str(tmp_path), str(tmp_path / "*.jsonl")])
+    assert [source.path for source in found] == [str(tmp_path / "a.jsonl")]
+
+
 def test_all_kinds_of_sources_give_the_same_tokens(tmp_path: Path) -> None:
     import datasets
 
@@ -342,7 +368,7 @@ def test_ids_beyond_sixteen_bits_are_kept(tmp_path: Path) -> None:
 
     path = train_tokenizer(TEXTS, 300, tmp_path / "small.json")
     large = Tokenizer.from_file(str(path))
-    large.add_tokens([f"\ue000{i}\ue001" for i in range(70_000)] + ["river"])
+    large.add_tokens([f"\ue000{i}\ue001" for i in range(70_000)] + ["saw bird"])
     large.save(str(tmp_path / "large.json"))
     source = write_jsonl(tmp_path / "web.jsonl")
     result = pack_sources([str(source)], tmp_path / "out", SETTINGS, tokenizer=tmp_path / "large.json")

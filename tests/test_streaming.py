@@ -1,19 +1,25 @@
 """StreamingDataset under a mix and without: order, workers, epochs, whole batches."""
 
+import os
 import pickle
 from itertools import islice
 from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
 
 import numpy as np
 import pytest
 import streaming_help
+from filelock import FileLock, Timeout
 from streaming_help import Make, keys_of, loader, planned, ramp
 from torch.utils.data import default_collate
 
 from curriculum.errors import UserError
 from curriculum.mix import Stream
+from curriculum.streaming import StreamingDataset, mosaic
 from curriculum.streaming.mosaic import MDSWriter
 from curriculum.streaming.mosaic import Stream as MosaicStream
+from curriculum.streaming.shared import claiming_names
 
 folder, make_dataset = streaming_help.folder, streaming_help.make_dataset
 
@@ -67,7 +73,7 @@ def test_later_epochs_play_the_schedule_again_and_continue_the_draws(make_datase
     assert len(first_stream) == len(set(first_stream)) == 400  # .5 of 400, twice: 400 of 500, none seen twice
 
 
-SETTINGS = [
+SETTINGS: list[dict[str, Any]] = [
     {},
     {"shuffle": True, "shuffle_seed": 3, "num_canonical_nodes": 2},
     {"shuffle": True, "shuffle_algo": "py1s", "epoch_size": 700, "sampling_granularity": 4},
@@ -76,7 +82,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_without_a_mix_the_order_is_mosaics_own(make_dataset: Make, folder: Path, settings: dict) -> None:
+def test_without_a_mix_the_order_is_mosaics_own(make_dataset: Make, folder: Path, settings: dict[str, Any]) -> None:
     def epochs(mosaic: bool) -> list[list[int]]:
         weighted = "epoch_size" in settings or "batching_method" in settings
         streams = [
@@ -158,8 +164,35 @@ def test_text_compressed_and_downloaded_streams_read_alike(
         np.testing.assert_array_equal(other["shape"], third["shape"], strict=True)
 
 
+def test_shards_that_were_evicted_are_downloaded_again(make_dataset: Make, folder: Path, tmp_path: Path) -> None:
+    far = {name: Stream(remote=str(folder / name), local=str(tmp_path / name)) for name in streaming_help.SIZES}
+    dataset = make_dataset(mix=ramp(folder, samples=300, streams=far), batch_size=8)
+    assert keys_of(dataset) == planned(dataset.plan)
+    assert len(list(tmp_path.rglob("*.mds"))) > 3
+    for shard in np.flatnonzero(dataset._shard_states.numpy() == mosaic.ShardState.LOCAL):
+        dataset.evict_shard(shard)
+    assert not list(tmp_path.rglob("*.mds"))
+    assert keys_of(dataset) == planned(dataset.plan.later_pass(1))
+
+
+def test_names_of_shared_memory_are_claimed_by_one_job_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_free() -> bool:
+        try:
+            FileLock(Path(gettempdir()) / f"curriculum-{os.getuid()}-shared-memory.lock", timeout=0).acquire().lock.release()
+        except Timeout:
+            return False
+        return True
+
+    with claiming_names():
+        assert not is_free()
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with claiming_names():  # rank 1 must not wait for rank 0, which waits for it
+        assert is_free()
+
+
 def test_closing_frees_the_shared_memory(folder: Path) -> None:
-    dataset = streaming_help.StreamingDataset(mix=ramp(folder), batch_size=8)
+    dataset = StreamingDataset(mix=ramp(folder), batch_size=8)
     list(islice(dataset, 20))  # threads are still running
     names = {path.name for path in Path("/dev/shm").iterdir() if path.name.startswith(f"{dataset._shm_prefix_int:06}_")}
     assert len(names) >= 6

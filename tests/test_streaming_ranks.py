@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import streaming_help
-from streaming_help import Make, StreamingDataset, keys_of, loader, planned, ramp, write_streams
+from streaming_help import Make, keys_of, loader, planned, ramp, write_streams
+
+from curriculum.streaming import StreamingDataset
 
 make_dataset = streaming_help.make_dataset
 GIVEN = 41 * 8  # samples after which one process stopped
@@ -96,9 +98,7 @@ def test_two_ranks_continue_what_one_process_began(folder: Path, found: list[dic
     assert together(found, "continued")[: 1001 - GIVEN] == wanted[GIVEN:]
 
 
-def test_one_process_continues_what_two_ranks_began(
-    make_dataset: Make, folder: Path, found: list[dict[str, Any]]
-) -> None:
+def test_one_process_continues_what_two_ranks_began(make_dataset: Make, folder: Path, found: list[dict[str, Any]]) -> None:
     dataset = make_dataset(mix=ramp(folder), batch_size=16)
     batches = loader(dataset, 2)
     batches.load_state_dict(found[0]["stopped"]["state"])

@@ -73,6 +73,11 @@ def test_a_state_can_be_taken_by_position_without_iterating(make_dataset: Make, 
     assert keys_of(dataset) == planned(dataset.plan, 123)
 
 
+def test_padding_is_outside_the_state(make_dataset: Make, folder: Path) -> None:
+    state = make_dataset(mix=ramp(folder), batch_size=8).state_dict(1008, True)
+    assert state["position"] == state["sample_in_epoch"] == 1001
+
+
 def test_a_state_says_what_was_played(make_dataset: Make, folder: Path) -> None:
     mix = ramp(folder)
     state = saved(make_dataset, mix)

@@ -4,12 +4,12 @@ from importlib import import_module
 from itertools import product
 from threading import Thread
 
-import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curriculum.streaming import mosaic
-from curriculum.streaming.work import LazyWork, PaddingId, Share
+from curriculum.streaming.work import Integers, LazyWork, PaddingId, Share
 
 mosaic_partition = import_module(f"{mosaic.StreamingDataset.__module__.split('.')[0]}.base.partition.orig")
 
@@ -29,7 +29,7 @@ def work(share: Share) -> list[int]:
     return list(LazyWork(share, lambda positions: positions))
 
 
-def ranks_of(start: int, length: int, batch_size: int, nodes: int, ranks: int, workers: int) -> list[list[int]]:
+def ranks_of(*, start: int, length: int, batch_size: int, nodes: int, ranks: int, workers: int) -> list[list[int]]:
     """Return what each rank yields, in order of (node, rank): its workers' batches, taken in turn."""
     yielded = []
     for node, rank in product(range(nodes), range(ranks)):
@@ -56,7 +56,7 @@ def ranks_of(start: int, length: int, batch_size: int, nodes: int, ranks: int, w
 
 @settings(max_examples=150, deadline=None)
 @given(Worlds)
-def test_every_position_is_played_once_in_order_and_padding_stays_in_the_last_batch(world: dict) -> None:
+def test_every_position_is_played_once_in_order_and_padding_stays_in_the_last_batch(world: dict[str, int]) -> None:
     yielded = ranks_of(**world)
     start, stop = world["start"], world["start"] + world["length"]
     assert len({len(own) for own in yielded}) == 1
@@ -107,8 +107,13 @@ def test_work_behaves_like_a_read_only_sequence() -> None:
 
 def test_a_huge_epoch_costs_what_is_read_of_it() -> None:
     asked: list[int] = []
+
+    def noted(positions: Integers) -> Integers:
+        asked.append(len(positions))
+        return positions
+
     share = Share(start=7, stop=10**12, batch_size=16, nodes=64, node=63, ranks=8, rank=7, workers=8, worker=5)
-    lazy = LazyWork(share, lambda positions: asked.append(len(positions)) or positions)
+    lazy = LazyWork(share, noted)
     row = (10**8 // 16 * 8 + 5) * 16 + 10**8 % 16
     assert lazy[10**8] == 7 + (row * 8 + 7) * 64 + 63
     assert sum(asked) <= 1024
@@ -117,7 +122,7 @@ def test_a_huge_epoch_costs_what_is_read_of_it() -> None:
 def test_several_threads_may_read_at_once() -> None:
     inside: list[int] = []
 
-    def sample_ids(positions: np.ndarray) -> np.ndarray:
+    def sample_ids(positions: Integers) -> Integers:
         inside.append(1)
         assert len(inside) == 1, "two threads at once"
         inside.pop()

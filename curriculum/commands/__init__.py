@@ -1,0 +1,1 @@
+"""One typed function a verb; each prints and writes files, and returns the exit code."""

@@ -81,9 +81,7 @@ def summary(result: PackResult) -> str:
     lines = [_describe(result.train)]
     lines += [_describe(result.heldout)] if result.heldout else ["  heldout: none asked for"]
     if result.heldout is not None and result.heldout.counts.samples == 0:
-        lines.append(
-            "  note: the held-out split has no whole sample; raise --heldout, or cut sources into more documents"
-        )
+        lines.append("  note: the held-out split has no whole sample; raise --heldout, or cut sources into more documents")
     head = "already packed, nothing to do" if result.already else "packed"
     return "\n".join([f"{result.train.name}: {head}: {result.folder}", *lines])
 

@@ -73,9 +73,7 @@ class Allocation:
         """Floors at the end of the run, and the remainder by largest fraction, streams that still have weight first."""
         exact = self.schedule.numerators(self.schedule.samples)
         counts = [numerator // denominator for numerator, denominator in exact]
-        fractions = [
-            value - count for value, count in zip(self.schedule.expected(self.schedule.samples), counts, strict=True)
-        ]
+        fractions = [value - count for value, count in zip(self.schedule.expected(self.schedule.samples), counts, strict=True)]
         takers = sorted(
             (index for index, fraction in enumerate(fractions) if fraction > 0),
             key=lambda index: (not self.schedule.final_weight[index], -fractions[index], self.names[index]),

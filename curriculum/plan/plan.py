@@ -130,9 +130,7 @@ class Plan:
         whole = Plan.compile(last.mix, sizes=last.sizes, samples=self.samples, scores=last.scores)
         each = whole.counts(0, self.samples)
         carried = {name: first.get(name, 0) + (number - 1) * each[name] for name in last.mix.streams}
-        segment = _segment(
-            last.mix, sizes=last.sizes, samples=self.samples, scores=last.scores, carried=carried, passes=number
-        )
+        segment = _segment(last.mix, sizes=last.sizes, samples=self.samples, scores=last.scores, carried=carried, passes=number)
         plan = Plan((segment,), tuple(last.mix.streams), number)
         plan._check_caps()
         return plan
@@ -336,9 +334,7 @@ def _reindexed(segment: Segment, streams: tuple[str, ...]) -> Segment:
 def _check_sizes(mix: Mix, sizes: Mapping[str, int]) -> None:
     for name in mix.streams:
         if name not in sizes:
-            raise UserError(
-                f"no size given for stream {name!r} of mix {mix.name!r}; sizes has {', '.join(sizes) or 'none'}"
-            )
+            raise UserError(f"no size given for stream {name!r} of mix {mix.name!r}; sizes has {', '.join(sizes) or 'none'}")
         if int(sizes[name]) != sizes[name] or sizes[name] < 0:
             raise UserError(f"the size of stream {name!r} must be a whole number of samples, got {sizes[name]!r}")
         if sizes[name] == 0 and any(phase.weights[name] or (phase.to or phase.weights)[name] for phase in mix.phases):

@@ -143,9 +143,7 @@ def run_samples(mix: Mix) -> int:
         return mix.samples
     last = mix.phases[-1].until_tokens
     if last is None:
-        raise UserError(
-            f"mix {mix.name!r} states no `samples`; add it, or give the length: mix.plan(sizes, samples=...)"
-        )
+        raise UserError(f"mix {mix.name!r} states no `samples`; add it, or give the length: mix.plan(sizes, samples=...)")
     return int(last * _samples_per_unit(_ramps(mix.phases), tokens_per_sample(mix)))
 
 

@@ -60,9 +60,7 @@ def _score_file(name: str, stream: Stream) -> Path:
     if order.scores is not None:
         return Path(order.scores)
     if stream.local is None or "://" in stream.local:
-        raise UserError(
-            f"stream {name!r}: order by {order.by!r} needs a score file; name one with order: {{scores: FILE}}"
-        )
+        raise UserError(f"stream {name!r}: order by {order.by!r} needs a score file; name one with order: {{scores: FILE}}")
     return Path(stream.local) / f"{order.by}.parquet"
 
 
@@ -70,9 +68,7 @@ def _given_table(name: str, given: Any, *, size: int, window: int) -> dict[str, 
     if hasattr(given, "keys"):
         missing = [column for column in ("start", "stop", "score") if column not in given]
         if missing:
-            raise UserError(
-                f"scores for stream {name!r} lack {missing[0]!r}; wanted start, stop, score or one score a window"
-            )
+            raise UserError(f"scores for stream {name!r} lack {missing[0]!r}; wanted start, stop, score or one score a window")
         return {column: np.asarray(given[column]) for column in ("start", "stop", "score")}
     values = np.asarray(given, dtype=np.float64)
     starts = np.arange(0, size, window, dtype=np.int64)

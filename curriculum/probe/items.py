@@ -33,9 +33,7 @@ class ItemSet:
     def __post_init__(self) -> None:
         lengths = (len(self.prompts), len(self.correct), len(self.shallow))
         if len(set(lengths)) > 1:
-            raise UserError(
-                f"probe items: wanted as many prompts as answers, got {lengths} (prompts, correct, shallow)"
-            )
+            raise UserError(f"probe items: wanted as many prompts as answers, got {lengths} (prompts, correct, shallow)")
         for index, item in enumerate(zip(self.prompts, self.correct, self.shallow, strict=True)):
             fault = _fault(*item)
             if fault is not None:

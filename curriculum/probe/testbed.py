@@ -65,11 +65,11 @@ VOCABULARY: int = MARK.first + MARK.size
 
 _DEMOS = 4
 _FIRST = 3  # x
+_TEMPTED = 0.05
+_BOTH = 0.0
 _FLIPPED_DEMOS = 6
 _BOUND_KEYS = 4  # keys a sequence of `icl` binds
-_REBOUND = (
-    0.05  # share of `icl` sequences that bind fact keys anew: without any, `flipped` never leaves the shallow mode
-)
+_REBOUND = 0.05  # share of `icl` sequences that bind fact keys anew: without any, `flipped` never leaves the shallow mode
 _DISGUISED = 0.2  # share of those
 _TEMPTING = 0.25  # share of `count` and `repeat` lists that use the answers of the probed tasks
 
@@ -143,8 +143,12 @@ def _known(name: str, names: tuple[str, ...], kind: str) -> None:
 
 def _arith(draws: _Draws) -> tuple[_Ints, _Ints]:
     digits = draws.chance(0.5)
-    sums = _sum_items(1 + draws.below(_FIRST, ITEMS), draws.below(DIGITS.size, ITEMS))
-    differences = _difference_items(1 + draws.below(_FIRST, ITEMS), draws.below(LETTERS.size, ITEMS))
+    tempted = draws.chance(_TEMPTED) & (np.arange(ITEMS - 1) < 2 + draws.below(4))
+    away = 2 + draws.below(DIGITS.size - 3, ITEMS - 1)
+    steps = np.where(tempted, np.where(digits, 1, 0), away)
+    answers = np.cumsum(np.concatenate([draws.below(DIGITS.size), steps], axis=1), axis=1)
+    first = 1 + draws.below(_FIRST, ITEMS)
+    sums, differences = _sum_items(first, answers), _difference_items(first, answers)
     return np.where(digits[:, :, None], sums, differences), np.ones((1, ITEMS), dtype=np.int64)
 
 
@@ -173,7 +177,10 @@ def _list_items(draws: _Draws, probed: Alphabet, step: int) -> tuple[_Ints, _Int
     tokens = np.where(tempting, probed.token(answers), LADDER.token(answers))
     operands = np.stack([1 + draws.below(_FIRST, ITEMS), draws.below(probed.size, ITEMS)], axis=2)
     words = draws.below(WORDS.size, 2 * ITEMS).reshape(-1, ITEMS, 2)
-    disguised = draws.below(100, 2 * ITEMS).reshape(-1, ITEMS, 2) < 100 * _DISGUISED
+    kind = draws.below(1 << 20, ITEMS)[:, :, None]
+    one = (kind & 1) == np.arange(2)
+    both = (kind >> 1) < _BOTH * (1 << 19)
+    disguised = (one & (draws.chance(_DISGUISED)[:, :, None])) | both
     before = np.where(disguised & tempting[:, :, None], probed.token(operands), WORDS.token(words))
     return np.concatenate([before, tokens[:, :, None]], axis=2), np.array([[0, 0, 1, 1, 1, 1, 1, 1]])
 

@@ -58,9 +58,7 @@ class Trajectory:
             raise FileError(f"wanted a Parquet trajectory: {error}", path=path) from None
         missing = [column for column in COLUMNS[:-1] if column not in table.columns]
         if missing:
-            raise FileError(
-                f"a trajectory needs the columns {', '.join(COLUMNS)}; {missing[0]!r} is missing", path=path
-            )
+            raise FileError(f"a trajectory needs the columns {', '.join(COLUMNS)}; {missing[0]!r} is missing", path=path)
         if len(table) == 0:
             raise FileError("the trajectory holds no reading", path=path)
         wrong = table.index[~np.isfinite(table["margin"].astype(float))]
@@ -79,9 +77,7 @@ class Trajectory:
     def by_probe(self, *, start: int, stop: int) -> dict[str, RunMeasures]:
         """Return each probe's measures over positions (start, stop]."""
         return {
-            str(name): measure_run(
-                list(probe["position"]), list(probe["margin"]), list(probe["mode"]), start=start, stop=stop
-            )
+            str(name): measure_run(list(probe["position"]), list(probe["margin"]), list(probe["mode"]), start=start, stop=stop)
             for name, probe in self.table.groupby("probe", sort=False)
         }
 

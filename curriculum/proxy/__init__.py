@@ -1,11 +1,11 @@
 """Small models and their runs. Guided tour:
 
-    recipe       what is trained and how: model shape, optimizer, learning-rate schedule, readings
-    model        the proxy, a small transformer
-    feed         batches from the StreamingDataset, held-out samples beside it
-    answers      a proxy behind the probes' protocol
-    training     the loop: batches in, readings out
-    checkpoint   weights and optimizer as safetensors, state as JSON
-    run          one proxy trained on one mix with one seed, and its folder
-    external     a trainer of your own as a run
+recipe       what is trained and how: model shape, optimizer, learning-rate schedule, readings
+model        the proxy, a small transformer
+feed         batches from the StreamingDataset, held-out samples beside it
+answers      a proxy behind the probes' protocol
+training     the loop: batches in, readings out
+checkpoint   weights and optimizer as safetensors, state as JSON
+run          one proxy trained on one mix with one seed, and its folder
+external     a trainer of your own as a run
 """

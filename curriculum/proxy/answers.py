@@ -37,14 +37,11 @@ class ProxyAnswers:
     ) -> list[list[Numbers]]:
         last = torch.tensor([len(prompts[0]) - 1])
         parts = [
-            torch.softmax(self.model(part, last)[:, 0].double(), dim=-1)
-            for part in torch.tensor(prompts).split(_ITEMS_AT_ONCE)
+            torch.softmax(self.model(part, last)[:, 0].double(), dim=-1) for part in torch.tensor(prompts).split(_ITEMS_AT_ONCE)
         ]
         probabilities = torch.cat(parts).numpy()
         rows = np.arange(len(prompts))
-        return [
-            list(probabilities[rows, [answer[0] for answer in candidate]][:, None]) for candidate in answers
-        ]
+        return [list(probabilities[rows, [answer[0] for answer in candidate]][:, None]) for candidate in answers]
 
     def _of_tokens(self, prompt: Sequence[int], answer: Sequence[int]) -> Numbers:
         context = self.model.shape.context

@@ -54,9 +54,7 @@ def load_checkpoint(folder: Path, model: Proxy, optimizer: torch.optim.Optimizer
     flat = _load(folder / _OPTIMIZER)
     for name, weight in model.named_parameters():
         prefix = f"{name}/"
-        optimizer.state[weight] = {
-            key.removeprefix(prefix): value for key, value in flat.items() if key.startswith(prefix)
-        }
+        optimizer.state[weight] = {key.removeprefix(prefix): value for key, value in flat.items() if key.startswith(prefix)}
     try:
         state: dict[str, Any] = json.loads((folder / _STATE).read_text())
     except (OSError, ValueError) as error:
@@ -76,7 +74,9 @@ def _load(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise DataError(f"no checkpoint at {path.parent}: {path.name} is missing; a checkpoint is a folder such as "
-                        "runs/STUDY/RUN/checkpoints/32000") from None
+        raise DataError(
+            f"no checkpoint at {path.parent}: {path.name} is missing; a checkpoint is a folder such as "
+            "runs/STUDY/RUN/checkpoints/32000"
+        ) from None
     except (SafetensorError, OSError) as error:
         raise DataError(f"checkpoint {path} is damaged ({error}); use another one") from None

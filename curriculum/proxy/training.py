@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.aggregation import MeanMetric
 
 from curriculum.errors import RunError
 from curriculum.mix import Mix
@@ -105,9 +104,7 @@ def _context(recipe: Recipe, dataset: StreamingDataset) -> int:
 class _Loop:
     """Model, optimizer and position of one run."""
 
-    def __init__(
-        self, mix: Mix, recipe: Recipe, *, seed: int, steps: int, probes: Sequence[Probe], context: int
-    ) -> None:
+    def __init__(self, mix: Mix, recipe: Recipe, *, seed: int, steps: int, probes: Sequence[Probe], context: int) -> None:
         self.recipe, self.steps, self.probes = recipe, steps, probes
         shape = ModelShape(
             vocabulary=vocabulary_of(mix),
@@ -148,7 +145,7 @@ class _Loop:
                 f"(now {self.recipe.learning_rate})"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss.backward()
         self.optimizer.step()
         self.position += len(batch.tokens)
 
@@ -193,11 +190,13 @@ def next_token_loss(model: Proxy, batch: Batch) -> Tensor:
 
 
 def _mean_loss(model: Proxy, batch: Batch) -> float:
-    mean = MeanMetric()
+    total, counted = 0.0, 0
     for tokens, targets in zip(batch.tokens.split(_HELDOUT_BATCH), batch.targets.split(_HELDOUT_BATCH), strict=True):
         part = Batch(tokens=tokens, targets=targets)
-        mean.update(next_token_loss(model, part), weight=targets[:, 1:].sum())
-    return float(mean.compute())
+        asked = int(targets[:, 1:].sum())
+        total += float(next_token_loss(model, part)) * asked
+        counted += asked
+    return total / counted
 
 
 def _saved(checkpoints: Path) -> list[Path]:

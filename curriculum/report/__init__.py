@@ -1,0 +1,1 @@
+"""Pictures and tables for people: schedules, trajectories, progress and the end of a search, in the terminal."""

@@ -88,9 +88,7 @@ def measure_exposure(
     counter = _Counter(mix=mix, plan=plan, sizes=sizes, tokens=tokens_per_sample)
     bounds = list(zip((0, *plan.phase_ends[:-1]), plan.phase_ends, strict=True))
     phases = tuple(counter.phase(phase, *bound) for phase, bound in zip(mix.phases, bounds, strict=True))
-    return Exposure(
-        mix=mix, sizes=sizes, tokens_per_sample=tokens_per_sample, phases=phases, total=counter.whole(phases)
-    )
+    return Exposure(mix=mix, sizes=sizes, tokens_per_sample=tokens_per_sample, phases=phases, total=counter.whole(phases))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,9 +118,7 @@ class _Counter:
         ends = [float(phase.until or phase.until_tokens or 0) for phase in self.mix.phases]
         return [(end - start) / ends[-1] for start, end in zip([0.0, *ends[:-1]], ends, strict=True)]
 
-    def _part(
-        self, start: int, stop: int, asked: Mapping[str, tuple[float, float]] | None, means: Mapping[str, float]
-    ) -> Part:
+    def _part(self, start: int, stop: int, asked: Mapping[str, tuple[float, float]] | None, means: Mapping[str, float]) -> Part:
         counts, used = self.plan.counts(start, stop), self.plan.counts(0, stop)
         tokens = {name: _times(count, self.tokens[name]) for name, count in counts.items()}
         amounts = {name: (tokens[name] or 0) if self.mix.unit == "tokens" else counts[name] for name in counts}

@@ -39,7 +39,10 @@ Integers = npt.NDArray[np.int64]
 
 
 class PaddingSample(dict[str, Any]):
-    """A sample repeated at the end of an epoch, so that all ranks yield equally many; leave it out of counts."""
+    """A sample repeated at the end of an epoch, so that all ranks yield equally many; leave it out of counts.
+
+    A collate function can tell it by its type; torch's default one drops the mark. At most one a rank and epoch.
+    """
 
 
 class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic ships no types
@@ -90,8 +93,13 @@ class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic
         with claiming_names():
             super().__init__(**given)
         self._batches = BatchReader(self.shards)
+        self._seen: set[int] = set()  # shards that lie here and stay
         if self.mix is not None:
-            self._play(with_tokens_per_sample(self.mix, self.streams))
+            try:
+                self._play(with_tokens_per_sample(self.mix, self.streams))
+            except BaseException:
+                self.close()
+                raise
 
     def _play(self, mix: Mix) -> None:
         """Compile the mix for the streams that were found."""
@@ -138,6 +146,18 @@ class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic
         """Return the sample of a global sample id; a padding sample is marked by its type."""
         sample = super().get_item(sample_id, retry)
         return PaddingSample(sample) if isinstance(sample_id, PaddingId) else sample
+
+    def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
+        """Download a shard if need be, as Mosaic's does.
+
+        Mosaic takes a file lock per sample read ahead (128 microseconds), to count accesses for eviction. Under a mix,
+        without a `cache_limit` that could evict it, a shard once seen here whole is passed over.
+        """
+        if not blocking and shard_id in self._seen and self._shard_states[shard_id] == _LOCAL:
+            return
+        super().prepare_shard(shard_id, blocking)
+        if self.mix is not None and not self.cache_limit and self._shard_states[shard_id] == _LOCAL:
+            self._seen.add(shard_id)
 
     def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
         """Return the state after `num_samples` samples of all ranks together, counted as Mosaic does.
@@ -196,4 +216,5 @@ class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic
         return ids
 
 
+_LOCAL = mosaic.ShardState.LOCAL
 _DEFAULTS = {name: parameter.default for name, parameter in signature(mosaic.StreamingDataset).parameters.items()}

@@ -197,9 +197,7 @@ def _read_jsonl(source: Source, column: str) -> Iterator[Text]:
                 if line.strip():
                     yield _json_text(line, source.path, number, column), raw.tell()
         except (EOFError, gzip.BadGzipFile) as error:
-            raise DataError(
-                f"{source.path}: damaged or cut off after line {number} ({error}); fetch it again"
-            ) from error
+            raise DataError(f"{source.path}: damaged or cut off after line {number} ({error}); fetch it again") from error
 
 
 def _unzipped(raw: BinaryIO, path: str) -> AbstractContextManager[Iterable[bytes]]:
@@ -210,9 +208,7 @@ def _json_text(line: bytes, path: str, number: int, column: str) -> str:
     try:
         row = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileError(
-            f"wanted one JSON object a line, got {line[:60]!r} ({error})", path=path, line=number
-        ) from error
+        raise FileError(f"wanted one JSON object a line, got {line[:60]!r} ({error})", path=path, line=number) from error
     if not isinstance(row, dict):
         raise FileError(f"wanted a JSON object, got {type(row).__name__}", path=path, line=number)
     if column not in row:
@@ -262,8 +258,7 @@ def _read_dataset(source: Source, reading: Reading) -> Iterator[Text]:
 def _check_column(column: str, names: Sequence[str], source: Source) -> None:
     if column not in names:
         raise DataError(
-            f"{source.path}: no column {column!r}; columns here: {', '.join(names) or 'none'}. "
-            f"Name one with --text-column"
+            f"{source.path}: no column {column!r}; columns here: {', '.join(names) or 'none'}. Name one with --text-column"
         )
 
 

@@ -11,7 +11,7 @@ from curriculum.streaming.torchvision_guard import torchvision_or_stand_in
 with torchvision_or_stand_in():
     from streaming import MDSWriter, Stream, StreamingDataLoader, StreamingDataset
     from streaming.base.constant import DEFAULT_TIMEOUT
-    from streaming.base.format.mds.encodings import NDArray as NDArrayEncoding
+    from streaming.base.dataset import _ShardState as ShardState
     from streaming.base.format.mds.reader import MDSReader
     from streaming.base.shared import SharedMemory
     from streaming.base.world import World
@@ -20,7 +20,7 @@ __all__ = [
     "DEFAULT_TIMEOUT",
     "MDSReader",
     "MDSWriter",
-    "NDArrayEncoding",
+    "ShardState",
     "SharedMemory",
     "Stream",
     "StreamingDataLoader",

@@ -166,9 +166,7 @@ def _already_there(out: Path, wanted: dict[str, Any], overwrite: bool) -> PackRe
     differing = [key for key in wanted if found.get(key) != wanted[key]]
     if differing:
         changes = "; ".join(f"{key}: {_short(found.get(key))} there, {_short(wanted[key])} asked" for key in differing)
-        raise ChangedError(
-            f"{out} holds another pack ({changes}). Choose another --out, or replace it with --overwrite"
-        )
+        raise ChangedError(f"{out} holds another pack ({changes}). Choose another --out, or replace it with --overwrite")
     result = _result(out, already=True)
     _check_shards(out, result)
     return result
@@ -184,8 +182,7 @@ def _check_shards(out: Path, result: PackResult) -> None:
         try:
             shards = json.loads((folder / "index.json").read_text())["shards"]
             intact = all(
-                (folder / shard["raw_data"]["basename"]).stat().st_size == shard["raw_data"]["bytes"]
-                for shard in shards
+                (folder / shard["raw_data"]["basename"]).stat().st_size == shard["raw_data"]["bytes"] for shard in shards
             )
         except (OSError, ValueError, KeyError):
             intact = False

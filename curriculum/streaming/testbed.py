@@ -28,7 +28,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from curriculum.errors import ResourceError, UserError
-from curriculum.probe.testbed import STREAMS, generate_samples, stream_size
+from curriculum.probe.testbed import STREAMS, VOCABULARY, generate_samples, stream_size
 from curriculum.streaming.mds import write_stream
 from curriculum.units import keyed_seed
 
@@ -114,6 +114,7 @@ def _write(folder: Path, name: str, samples: int, seed: int) -> None:
         "seed": seed,
         "samples": samples,
         "tokens_per_sample": int(tokens.shape[1]),
+        "vocabulary": VOCABULARY,
         "generator": _generator_hash(name),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))

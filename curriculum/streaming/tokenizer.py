@@ -62,9 +62,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, path: Path) -> Path:
     Raises UserError for a vocabulary below 257, DataError if there is no text.
     """
     if vocabulary < SMALLEST_VOCABULARY:
-        raise UserError(
-            f"wanted a vocabulary of at least {SMALLEST_VOCABULARY} (256 bytes, end of text), got {vocabulary}"
-        )
+        raise UserError(f"wanted a vocabulary of at least {SMALLEST_VOCABULARY} (256 bytes, end of text), got {vocabulary}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -1,0 +1,126 @@
+"""The command line: names and help. Each verb's code is imported when it is called, so that help costs no torch.
+
+Exit codes: 0 done, 1 failed, 2 the user's mistake, 130 interrupted with all work kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from curriculum import __version__
+from curriculum.errors import CurriculumError
+
+_FILE = click.Path(path_type=Path)
+_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="curriculum")
+def cli() -> None:
+    """Find, prove and obey the data mix and order that keep a language model in the general mode.
+
+    Begin with `curriculum search --budget 50`: it searches the embedded default study and writes a mix file.
+    """
+
+
+@cli.command()
+@click.argument("study", type=_FILE, required=False)
+@click.option("--budget", type=click.IntRange(1), default=50, show_default=True, help="Trials in all; resumed ones count.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that train. Default: one a core.")
+@click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where studies and runs are kept.")
+@click.option("--out", type=_FILE, default=Path("mixes"), show_default=True, help="Where the winner's mix file is written.")
+@click.option("--storage", help="Database URL of the trials. Default: SQLite in the study's folder.")
+@click.option("--dry-run", is_flag=True, help="Say runs, tokens and time; search nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
+def search(study: Path | None, **options: Any) -> int:
+    """Search a STUDY (default: the embedded one), prove the winner, write its mix file. The same command goes on."""
+    from curriculum.commands.search import search as command
+
+    return command(study, **options)
+
+
+@cli.command()
+@click.argument("path", metavar="MIX|STUDY", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def check(path: Path, as_json: bool) -> int:
+    """Validate a mix or study file; say what every stream will really give, phase by phase."""
+    from curriculum.commands.check import check as command
+
+    return command(path, as_json=as_json)
+
+
+@cli.command()
+@click.argument("mix", type=_FILE)
+@click.option("--study", type=_FILE, help="Take proxy, probes and length from this study. Default: the embedded one.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the run.")
+@click.option("--samples", type=click.IntRange(1), help="Length of the run. Default: the mix's, then the study's.")
+@click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where runs are kept.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
+def run(mix: Path, study: Path | None, seed: int, samples: int | None, runs: Path, as_json: bool) -> int:
+    """Train one proxy on MIX and show its trajectory."""
+    from curriculum.commands.run import run as command
+
+    return command(mix, study_path=study, seed=seed, samples=samples, runs=runs, as_json=as_json)
+
+
+@cli.command()
+@click.argument("sources", nargs=-1, required=True)
+@click.option("--out", type=_FILE, required=True, help="The stream's folder.")
+@click.option("--name", help="Name of the stream. Default: the folder's.")
+@click.option("--tokenizer", default="train", show_default=True, help="`train`, or a tokenizer.json.")
+@click.option("--vocabulary", type=click.IntRange(257), default=1024, show_default=True, help="Of a trained tokenizer.")
+@click.option("--sequence-length", type=click.IntRange(2), default=64, show_default=True, help="Tokens a sample.")
+@click.option("--packing", type=click.Choice(["chunk", "best-fit"]), default="chunk", show_default=True)
+@click.option("--end-of-text", type=click.Choice(["after", "none"]), default="after", show_default=True)
+@click.option("--end-of-text-token", help="The token that ends a document, if it is no well-known one.")
+@click.option("--heldout", type=float, default=0.02, show_default=True, help="Share of documents held out.")
+@click.option("--documents", type=click.Choice(["file", "line", "blank-line"]), default="file", show_default=True)
+@click.option("--text-column", default="text", show_default=True, help="Where JSONL, Parquet and datasets hold text.")
+@click.option("--split", default="train", show_default=True, help="Split of a `datasets` dataset.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides which documents are held out.")
+@click.option("--overwrite", is_flag=True, help="Replace another pack in the folder.")
+@click.option("--json", "json_output", is_flag=True, help="Print one JSON document.")
+def pack(sources: tuple[str, ...], **options: Any) -> int:
+    """Pack text, JSONL, Parquet or a `datasets` name into a tokenised stream with a held-out split."""
+    from curriculum.commands.pack import pack as command
+
+    command(sources, **options)
+    return 0
+
+
+def main() -> None:
+    """Run the command line and exit; the user's mistakes and the machine's refusals are said in words."""
+    sys.exit(_guarded(lambda: cli(standalone_mode=False)))
+
+
+def _guarded(command: Callable[[], Any]) -> int:
+    try:
+        return int(command() or 0)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except CurriculumError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; finished work is kept, the same command goes on", err=True)
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        click.echo(f"error: the machine refused: {error.strerror or error}{place}; finished work is kept", err=True)
+        return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""`curriculum run`: one proxy run of a mix, with its trajectory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from curriculum.mix import Mix
+from curriculum.proxy.run import RunRequest, RunResult, perform
+from curriculum.search.objective import score_run
+from curriculum.search.study import Study, load_study
+
+
+def run(
+    mix_path: Path,
+    *,
+    study_path: Path | None = None,
+    seed: int = 0,
+    samples: int | None = None,
+    runs: Path = Path("runs"),
+    as_json: bool = False,
+) -> int:
+    """Train the study's proxy on a mix and leave the run's folder; returns the exit code.
+
+    Proxy, probes and run length come from the study (the default study without a path); a run that is already there is
+    shown, one that was cut off goes on from its last checkpoint.
+    """
+    mix, study = Mix.load(mix_path), load_study(study_path)
+    request = RunRequest(
+        label="run",
+        mix=mix,
+        seed=seed,
+        samples=samples or mix.samples or study.samples,
+        recipe=study.recipe,
+        probes=study.probes,
+        item_seed=study.seed,
+        command=None if study.command is None else study.command.words,
+    )
+    result = _perform(request, runs / mix.name)
+    if as_json:
+        print(json.dumps(as_document(study, result), indent=1))
+    else:
+        _print(study, result)
+    return 0
+
+
+def _perform(request: RunRequest, folder: Path) -> RunResult:
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("run", total=request.samples)
+        return perform(request, folder, observe=lambda position: progress.update(task, completed=position), keep_final=True)
+
+
+def as_document(study: Study, result: RunResult) -> dict[str, Any]:
+    """Return what `run --json` prints."""
+    score = score_run(study, result)
+    return {
+        "run": str(result.folder),
+        "time_general": score.measures.time_general,
+        "area": score.measures.area,
+        "final_margin": score.measures.final_margin,
+        "hops": score.measures.hops,
+        "trajectory": json.loads(result.trajectory.table.to_json(orient="records")),
+        "loss": json.loads(result.loss.to_json(orient="records")),
+        "seconds": result.seconds,
+    }
+
+
+def _print(study: Study, result: RunResult) -> None:
+    from curriculum.report.trajectory_chart import print_trajectory
+
+    console = Console()
+    print_trajectory(result.trajectory, console)
+    score = score_run(study, result)
+    measures = score.measures
+    console.print(
+        f"time general {measures.time_general:.2f}, area {measures.area:.2f}, final margin {measures.final_margin:.2f}, "
+        f"hops {measures.hops:.1f} (after a burn-in of {float(study.objective.burn_in):.0%})",
+        highlight=False,
+    )
+    losses = ", ".join(f"{name} {loss:.3f}" for name, loss in score.loss.items())
+    console.print(f"held-out loss: {losses or 'no stream has a heldout folder'}", highlight=False)
+    console.print(f"run folder: {result.folder}", markup=False, highlight=False)

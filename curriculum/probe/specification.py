@@ -1,0 +1,74 @@
+"""The `probes:` of a study as values, and the items they stand for.
+
+Idea: a probe's items come in draws. Draw 0 is what the search sees, draw 1 what the proof sees; the two share no item,
+so that a winner cannot owe its lead to lucky items. A built-in probe makes each draw from its own seed; a file is
+shuffled once by a key and dealt out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from curriculum.errors import FileError, UserError
+from curriculum.plan.permutation import shuffled
+from curriculum.probe.items import ItemSet, load_items
+from curriculum.probe.scoring import Probe
+from curriculum.probe.testbed import FAMILIES, probe_items
+from curriculum.units import keyed_seed
+
+SEARCH_DRAW, PROOF_DRAW = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeSpecification:
+    """One probe as a study names it: `builtin` ("testbed:succession") or `file` with its `control` file."""
+
+    name: str
+    family: str
+    floor: float
+    items: int = 128
+    weight: float = 1.0
+    builtin: str | None = None
+    file: Path | None = None
+    control: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.items < 2:
+            raise UserError(f"probe {self.name!r}: wanted at least 2 items, got {self.items}")
+        if (self.builtin is None) == (self.file is None):
+            raise UserError(f"probe {self.name!r}: give either builtin: testbed:FAMILY or file: ITEMS.jsonl")
+        if self.file is not None and self.control is None:
+            raise UserError(f"probe {self.name!r}: a probe from a file needs control: FILE.jsonl, its neutral control")
+        if self.builtin is not None and self.builtin.removeprefix("testbed:") not in FAMILIES:
+            known = ", ".join(f"testbed:{family}" for family in FAMILIES)
+            raise UserError(f"probe {self.name!r}: no built-in probe {self.builtin!r}; there are {known}")
+
+    def draw(self, number: int, *, seed: int, encode: Callable[[str], list[int]] | None = None) -> Probe:
+        """Return the probe with the items of one draw. Raises FileError where a file has too few."""
+        if self.file is not None and self.control is not None:
+            items = _deal(self.file, self.items, number, seed, encode)
+            control = _deal(self.control, self.items, number, seed, encode)
+        else:
+            family = (self.builtin or "").removeprefix("testbed:")
+            key = keyed_seed("items", self.name, number, seed)
+            items = probe_items(family, control=False, count=self.items, seed=key)
+            control = probe_items(family, control=True, count=self.items, seed=key)
+        return Probe(name=self.name, family=self.family, items=items, control=control, floor=self.floor, weight=self.weight)
+
+
+def _deal(path: Path, count: int, number: int, seed: int, encode: Callable[[str], list[int]] | None) -> ItemSet:
+    items = load_items(path, encode=encode)
+    if len(items) < 2 * count:
+        raise FileError(
+            f"wanted at least {2 * count} items ({count} for the search and {count} fresh ones for the proof), got "
+            f"{len(items)}; add items or lower the probe's items to {len(items) // 2}",
+            path=path,
+        )
+    chosen = shuffled(len(items), keyed_seed("deal", seed))[number * count : (number + 1) * count].tolist()
+    return ItemSet(
+        prompts=tuple(items.prompts[index] for index in chosen),
+        correct=tuple(items.correct[index] for index in chosen),
+        shallow=tuple(items.shallow[index] for index in chosen),
+    )

@@ -1,0 +1,97 @@
+"""A trainer of your own as a run: any program that reads a mix and writes a trajectory.
+
+Idea: the contract is two files. The command is given the mix it must play and the folder to write into:
+
+    proxy: {command: "train.sh {mix} {seed} {out}", timeout: 3600, retries: 1}
+
+It must leave `{out}/trajectory.parquet` (see `probe.trajectory`), and should leave `{out}/loss.parquet` (position,
+stream, loss). `{out}` stays the same from try to try, so the program may resume from what it left there. The price of an
+outside program is that we cannot promise its determinism.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+
+from curriculum.errors import FileError, RunError, UserError
+from curriculum.probe import Trajectory
+from curriculum.proxy.run import RunRequest
+
+_PLACEHOLDERS = ("mix", "seed", "out")
+_LOG_TAIL = 15  # lines of the program's output shown when it fails
+
+
+def check_command(command: str) -> None:
+    """Raise UserError unless the command names every placeholder and can be split like a shell line."""
+    missing = [name for name in _PLACEHOLDERS if f"{{{name}}}" not in command]
+    if missing:
+        raise UserError(
+            f"proxy command {command!r} lacks {{{missing[0]}}}; wanted something like: train.sh {{mix}} {{seed}} {{out}}"
+        )
+    try:
+        shlex.split(command)
+    except ValueError as error:
+        raise UserError(f"proxy command {command!r} cannot be split into words: {error}") from None
+
+
+def train_outside(request: RunRequest, folder: Path) -> tuple[Trajectory, pd.DataFrame]:
+    """Run the command (again after a failure, up to its retries) and read what it left. Raises RunError, FileError."""
+    mix_file = folder / "mix.yaml"
+    request.played_mix().dump(mix_file)
+    values = {"mix": str(mix_file), "seed": str(request.seed), "out": str(folder)}
+    words = [_fill(word, values) for word in shlex.split(request.command or "")]
+    for attempt in range(request.command_retries + 1):
+        failure = _attempt(words, folder / f"command-{attempt}.log", request.command_timeout)
+        if failure is None:
+            return _read(folder)
+    raise RunError(f"run {folder.name}: {failure}")
+
+
+def _fill(word: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace(f"{{{name}}}", value)
+    return word
+
+
+def _attempt(words: list[str], log: Path, timeout: float) -> str | None:
+    """Run the program once, its children in one process group; return what went wrong."""
+    with log.open("w") as output:
+        try:
+            process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        except OSError as error:
+            raise UserError(f"proxy command: {words[0]!r} cannot be started: {error.strerror}") from None
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            return f"the command ran longer than its timeout of {timeout:.0f} s; raise proxy.timeout (log: {log})"
+        except BaseException:
+            _kill(process)
+            raise
+    if code == 0:
+        return None
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL:])
+    return f"the command {shlex.join(words)} ended with exit code {code} (log: {log}):\n{tail}"
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _read(folder: Path) -> tuple[Trajectory, pd.DataFrame]:
+    trajectory = Trajectory.load(folder / "trajectory.parquet")
+    path = folder / "loss.parquet"
+    if not path.exists():
+        return trajectory, pd.DataFrame({"position": [], "stream": [], "loss": []})
+    loss = pd.read_parquet(path)
+    missing = [column for column in ("position", "stream", "loss") if column not in loss.columns]
+    if missing:
+        raise FileError(f"wanted the columns position, stream, loss; {missing[0]!r} is missing", path=path)
+    return trajectory, loss

@@ -1,0 +1,190 @@
+"""A run: one proxy trained on one mix with one seed, and the folder it leaves.
+
+    <runs>/<study>/<run-id>/run.json            mix, proxy, seed, versions; written last, so that it marks a whole run
+                            mix.yaml            the mix as it was played: `curriculum run` can do the run again from it
+                            trajectory.parquet  the readings
+                            loss.parquet        held-out loss per stream
+                            checkpoints/<position>/
+
+Idea: the run-id is a hash of everything that decides the result, so asking for a run that is already there costs a look
+into its folder. That is all the resume a search needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from curriculum import __version__
+from curriculum.errors import RunError
+from curriculum.mix import Mix
+from curriculum.probe import Trajectory
+from curriculum.probe.specification import ProbeSpecification
+from curriculum.proxy.recipe import Recipe
+from curriculum.units import keyed_seed
+
+_RECORD = "run.json"
+_PACKAGES = ("torch", "mosaicml-streaming", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRequest:
+    """Everything that decides a run. `draw` says which items of each probe are asked (see `ProbeSpecification`).
+
+    `command` replaces our proxy by a trainer of the user's own (see `external`).
+    """
+
+    label: str
+    mix: Mix
+    seed: int
+    samples: int
+    recipe: Recipe
+    probes: tuple[ProbeSpecification, ...]
+    draw: int = 0
+    item_seed: int = 0
+    command: str | None = None
+    command_timeout: float = 3600.0
+    command_retries: int = 1
+
+    def played_mix(self) -> Mix:
+        """Return the mix with this run's length, and with data drawn by this run's seed."""
+        return replace(self.mix, samples=self.samples, seed=keyed_seed("data", self.mix.seed, self.seed) % 2**31)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the result, as JSON."""
+        recipe = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.recipe).items()}
+        probes = [
+            {name: str(value) if isinstance(value, Path) else value for name, value in asdict(probe).items()}
+            for probe in self.probes
+        ]
+        sources = {name: [stream.local, stream.remote] for name, stream in self.mix.streams.items()}
+        return {
+            "mix": self.played_mix().canonical(),
+            "streams": sources,
+            "seed": self.seed,
+            "samples": self.samples,
+            "proxy": recipe if self.command is None else {"command": self.command},
+            "probes": probes,
+            "items": [self.draw, self.item_seed],
+        }
+
+    def run_id(self) -> str:
+        """Return the name of the run's folder: its label, seed and a hash of its identity."""
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:10]
+        return f"{self.label}-s{self.seed}-{digest}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RunResult:
+    """A finished run. `loss` has the columns position, stream, loss; `seconds` is what the run took when it ran."""
+
+    folder: Path
+    samples: int
+    trajectory: Trajectory
+    loss: pd.DataFrame
+    seconds: float
+
+    def final_loss(self) -> dict[str, float]:
+        """Return each stream's held-out loss at the end of the run."""
+        last = self.loss[self.loss["position"] == self.loss["position"].max()]
+        return {str(name): float(loss) for name, loss in zip(last["stream"], last["loss"], strict=True)}
+
+
+def perform(
+    request: RunRequest,
+    runs: Path,
+    *,
+    observe: Callable[[int], None] = lambda _: None,
+    keep_final: bool = False,
+) -> RunResult:
+    """Return the run's result, training only if its folder does not hold it yet. Raises RunError, DataError."""
+    folder = runs / request.run_id()
+    if (folder / _RECORD).exists():
+        found = load_run(folder)
+        if found is not None:
+            return found
+    folder.mkdir(parents=True, exist_ok=True)
+    started = monotonic()
+    if request.command is None:
+        trajectory, loss = _train(request, folder, observe=observe, keep_final=keep_final)
+    else:
+        from curriculum.proxy.external import train_outside
+
+        trajectory, loss = train_outside(request, folder)
+    seconds = monotonic() - started
+    _write(request, folder, trajectory, loss, seconds)
+    if not keep_final:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return RunResult(folder=folder, samples=request.samples, trajectory=trajectory, loss=loss, seconds=seconds)
+
+
+def _train(
+    request: RunRequest, folder: Path, *, observe: Callable[[int], None], keep_final: bool
+) -> tuple[Trajectory, pd.DataFrame]:
+    from curriculum.proxy.encoding import encoder_for
+    from curriculum.proxy.training import train
+
+    mix = request.played_mix()
+    encode = encoder_for(mix)
+    progress = train(
+        mix,
+        request.recipe,
+        seed=request.seed,
+        samples=request.samples,
+        probes=[probe.draw(request.draw, seed=request.item_seed, encode=encode) for probe in request.probes],
+        checkpoints=folder / "checkpoints",
+        observe=observe,
+        keep_final=keep_final,
+    )
+    loss = pd.DataFrame([asdict(row) for row in progress.losses], columns=["position", "stream", "loss"])
+    if not np.isfinite(loss["loss"]).all():
+        raise RunError(f"run {folder.name}: a held-out loss is not finite; lower the learning_rate")
+    return Trajectory.of(progress.readings), loss
+
+
+def _write(request: RunRequest, folder: Path, trajectory: Trajectory, loss: pd.DataFrame, seconds: float) -> None:
+    request.played_mix().dump(folder / "mix.yaml")
+    _replace(folder / "trajectory.parquet", trajectory.save)
+    _replace(folder / "loss.parquet", lambda path: loss.to_parquet(path, index=False))
+    record = {
+        **request.identity(),
+        "label": request.label,
+        "seconds": round(seconds, 3),
+        "versions": {"curriculum": __version__, "python": platform.python_version()}
+        | {package: version(package) for package in _PACKAGES},
+    }
+    _replace(folder / _RECORD, lambda path: path.write_text(json.dumps(record, indent=1)))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    write(temporary)
+    temporary.replace(path)
+
+
+def load_run(folder: Path) -> RunResult | None:
+    """Return the run that a folder holds, or None when it is not whole."""
+    try:
+        record: Mapping[str, Any] = json.loads((folder / _RECORD).read_text())
+        trajectory = Trajectory.load(folder / "trajectory.parquet")
+        loss = pd.read_parquet(folder / "loss.parquet")
+    except (OSError, ValueError, RunError):
+        return None
+    return RunResult(
+        folder=folder,
+        samples=int(record["samples"]),
+        trajectory=trajectory,
+        loss=loss,
+        seconds=float(record["seconds"]),
+    )

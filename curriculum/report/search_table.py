@@ -1,0 +1,61 @@
+"""The end of a search as a table: finalists and controls beside each other, then the verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_search(document: Mapping[str, Any], console: Console) -> None:
+    """Print what `search --json` holds, for a person."""
+    table = Table(title="Proof: same exposure, fresh seeds, fresh probe items", title_justify="left")
+    for column in ("curriculum", "pairs", "time general (95 %)", "gain over static", "area", "final margin", "mean loss"):
+        table.add_column(column, justify="left" if column == "curriculum" else "right")
+    for arm in sorted([*document["finalists"], *document["controls"]], key=lambda arm: -arm["time_general"]["mean"]):
+        found = arm in document["finalists"]
+        table.add_row(
+            f"[bold]{arm['name']}[/bold] (found)" if found else arm["name"],
+            str(arm["pairs"]),
+            _interval(arm["time_general"]),
+            "" if arm["name"] == "static" else _interval(arm["gain_over_static"]),
+            f"{arm['area']:.2f}",
+            f"{arm['final_margin']:.2f}",
+            f"{_mean(arm['loss']):.3f}",
+        )
+    console.print(table)
+    _print_tail(document, console)
+    console.print(document["words"], markup=False, highlight=False)
+    if document["best_hand_made"] is not None:
+        gain = document["gain_over_best_hand_made"]
+        console.print(f"Against the best hand-made control, {document['best_hand_made']}: {_interval(gain)}.", highlight=False)
+    if document["mix"] is not None:
+        console.print(f"Mix file: {document['mix']}", markup=False, highlight=False)
+
+
+def _print_tail(document: Mapping[str, Any], console: Console) -> None:
+    arms = [arm for arm in [*document["finalists"], *document["controls"]] if arm["after_tail"] is not None]
+    if not arms:
+        return
+    table = Table(title="With a common tail: the last part of the run is the same for all", title_justify="left")
+    for column in ("curriculum", "time general within the tail", "final margin", "mean loss"):
+        table.add_column(column, justify="left" if column == "curriculum" else "right")
+    for arm in arms:
+        tail = arm["after_tail"]
+        table.add_row(
+            arm["name"],
+            _interval(tail["time_general_in_tail"]),
+            f"{tail['final_margin']:.2f}",
+            f"{_mean(tail['loss']):.3f}",
+        )
+    console.print(table)
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['mean']:.2f} \\[{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def _mean(losses: Mapping[str, float]) -> float:
+    return sum(losses.values()) / len(losses) if losses else float("nan")

@@ -1,0 +1,72 @@
+"""Matrices of proportions whose exposure is exact.
+
+Idea: a curriculum is a matrix of knots x streams. Scaling rows to one and weighted columns to the streams' shares
+(Sinkhorn and Knopp, 1967) keeps the shape of the proposal and fixes the exposure - up to rounding. Rounding must not
+spoil it, since `plan.counts` of all trials and controls have to be identical: all rows but one are rounded to
+thousandths of a thousandth, and the last is solved for as exact fractions, then written as integers. Alternatives:
+rejecting proposals with another exposure (none would remain), or a tolerance (a control with more of the good data is
+no control). The price is one row of weights with long integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import lcm
+
+import numpy as np
+import numpy.typing as npt
+
+from curriculum.errors import UserError
+
+Matrix = npt.NDArray[np.float64]
+_DENOMINATOR = 10**6
+_SWEEPS = 500
+
+
+def scale_to_exposure(matrix: Matrix, durations: Sequence[int], shares: Sequence[Fraction]) -> Matrix:
+    """Return the matrix (knots, streams), positive, with unit rows and duration-weighted column means equal to shares."""
+    found = np.asarray(matrix, dtype=np.float64)
+    weights = np.asarray(durations, dtype=np.float64) / sum(durations)
+    targets = np.asarray([float(share) for share in shares])
+    for _ in range(_SWEEPS):
+        found = found * (targets / (weights @ found))
+        found = found / found.sum(axis=1, keepdims=True)
+        if np.abs(weights @ found - targets).max() < 1e-12:
+            break
+    return found
+
+
+def exact_rows(matrix: Matrix, durations: Sequence[int], shares: Sequence[Fraction]) -> list[list[int]]:
+    """Return integer weights near `matrix` (knots, streams) whose exposure is exactly `shares`.
+
+    Row k counts `durations[k]` times. Raises UserError when a share is too small to be held in every row.
+    """
+    solved = int(np.argmax(np.asarray(matrix).min(axis=1) * np.asarray(durations)))
+    rows = [_rounded(row) for row in np.asarray(matrix)]
+    total = sum(durations)
+    rest = [
+        (share * total - sum(durations[k] * rows[k][s] for k in range(len(rows)) if k != solved)) / durations[solved]
+        for s, share in enumerate(shares)
+    ]
+    if any(part < 0 for part in rest):
+        raise UserError(
+            f"an exposure share of {float(min(shares)):.2g} is too small to be spread over {len(rows)} knots; "
+            "drop the stream, merge it with another, or use fewer knots"
+        )
+    rows[solved] = rest
+    return [_integers(row) for row in rows]
+
+
+def _rounded(row: Matrix) -> list[Fraction]:
+    """Round a row of proportions to integers over a common denominator, by largest remainder."""
+    scaled = row / row.sum() * _DENOMINATOR
+    floors = np.floor(scaled).astype(np.int64)
+    lacking = _DENOMINATOR - int(floors.sum())
+    floors[np.argsort(floors - scaled, kind="stable")[:lacking]] += 1
+    return [Fraction(int(value), _DENOMINATOR) for value in floors]
+
+
+def _integers(row: Sequence[Fraction]) -> list[int]:
+    common = lcm(*(part.denominator for part in row))
+    return [int(part * common) for part in row]

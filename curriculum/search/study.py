@@ -1,0 +1,344 @@
+"""The study file (`search/*.yaml`) as a value. Imports neither torch nor Optuna, so that `curriculum check` stays quick."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from curriculum.mix import Mix, Order, Phase, Stream
+from curriculum.mix.document import Document, Node
+from curriculum.mix.reading import read_streams
+from curriculum.probe.specification import ProbeSpecification
+from curriculum.proxy.recipe import Recipe
+
+Exposure = Literal["fixed", "free"]
+Metric = Literal["time_general", "area", "final_margin", "longest_stay", "worst_probe"]
+Shape = Literal["steps", "ramps"]
+Sampler = Literal["tpe", "gp", "random", "tpe-then-gp"]
+METRICS: tuple[Metric, ...] = ("time_general", "area", "final_margin", "longest_stay", "worst_probe")
+CONSTRAINTS = ("final_margin", "loss")
+HAND_MADE = ("hold-then-low", "ramp-down", "ramp-up")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Space:
+    """What is searched: `knots` rows of proportions, `rank` None for all entries free, else a low-rank form.
+
+    `steps`: a phase per knot. `ramps`: linear between knots. `orders` and `granularity` (windows, in samples) are
+    choices for all streams; one entry means that it is not searched.
+    """
+
+    knots: int = 5
+    shape: Shape = "steps"
+    rank: int | None = 1
+    orders: tuple[Literal["shuffle", "sequential"], ...] = ("shuffle",)
+    granularity: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """What is maximised, under which constraints; `burn_in` and `common_tail` are shares of the run."""
+
+    metric: Metric = "time_general"
+    subject_to: tuple[str, ...] = CONSTRAINTS
+    burn_in: Decimal = Decimal("0.2")
+    common_tail: Decimal = Decimal("0.2")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSettings:
+    """How it is searched and proven.
+
+    `ahead`: proposals made before their elders are known; fixed, so that the number of workers changes nothing.
+    `candidates` x `repeats`: best trials repeated before finalists are chosen. `reference_seeds`: static runs that set
+    the constraints. `enqueue`: curricula tried first.
+    """
+
+    sampler: Sampler = "tpe-then-gp"
+    finalists: int = 2
+    finalist_seeds: int = 10
+    candidates: int = 5
+    repeats: int = 2
+    reference_seeds: int = 4
+    ahead: int = 4
+    enqueue: tuple[str, ...] = ("static", *HAND_MADE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """A trainer of the user's own in place of our proxy."""
+
+    words: str
+    timeout: float = 3600.0
+    retries: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    """A search, as its file states it. `exposure_shares` None means by size; `favour` names the streams that the
+    hand-made controls favour (without it only static, shuffled and reversed are made)."""
+
+    path: Path
+    name: str
+    streams: Mapping[str, Stream]
+    samples: int
+    probes: tuple[ProbeSpecification, ...]
+    recipe: Recipe = field(default_factory=Recipe)
+    command: Command | None = None
+    exposure: Exposure = "fixed"
+    exposure_shares: Mapping[str, Decimal] | None = None
+    favour: tuple[str, ...] = ()
+    space: Space = field(default_factory=Space)
+    objective: Objective = field(default_factory=Objective)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    seed: int = 0
+
+    def shares(self, sizes: Mapping[str, int]) -> dict[str, Fraction]:
+        """Return each stream's share of the exposure, exact; by size unless the file states them."""
+        weights = {name: Fraction(size) for name, size in sizes.items()}
+        if self.exposure_shares is not None:
+            weights = {name: Fraction(self.exposure_shares.get(name, Decimal(0))) for name in self.streams}
+        total = sum(weights.values())
+        return {name: weights[name] / total for name in self.streams}
+
+    def mix(self, name: str, phases: tuple[Phase, ...], *, order: Order | None = None) -> Mix:
+        """Return a mix of this study's streams."""
+        streams = dict(self.streams)
+        if order is not None:
+            streams = {key: Stream(**{**_fields(stream), "order": order}) for key, stream in streams.items()}
+        return Mix(name=name, streams=streams, phases=phases, samples=self.samples, seed=self.seed)
+
+    def canonical(self) -> dict[str, Any]:
+        """Return everything that decides the study's result, as JSON: what a resumed search must find unchanged."""
+        content = {name: getattr(self, name) for name in self.__slots__ if name not in ("path", "name")}
+        found: dict[str, Any] = json.loads(json.dumps(_jsonable(content)))
+        return found
+
+
+def _fields(stream: Stream) -> dict[str, Any]:
+    return {name: getattr(stream, name) for name in Stream.__slots__}
+
+
+def _jsonable(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return _jsonable(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [_jsonable(entry) for entry in value]
+    return str(value) if isinstance(value, Path | Decimal) else value
+
+
+def default_study() -> Path:
+    """Return the path of the default study: inside an installed package, or in a checkout's `search/`."""
+    packaged = Path(__file__).with_name("default.yaml")
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "search" / "default.yaml"
+
+
+def load_study(path: Path | str | None = None) -> Study:
+    """Read a study file (the default study without a path). Raises FileError with file and line."""
+    document = Document.load(default_study() if path is None else path)
+    section = document.root.mapping(
+        required=("name", "streams", "length", "probes"),
+        optional=(
+            "version",
+            "seed",
+            "exposure",
+            "exposure_shares",
+            "target",
+            "proxy",
+            "controls",
+            "space",
+            "objective",
+            "search",
+        ),
+        refused={"target": "subsampling to a target's repetition comes with a later version; leave it out"},
+    )
+    if "version" in section and section["version"].count() != 1:
+        raise section["version"].fail("wanted version 1")
+    streams = read_streams(section["streams"])
+    proxy, command = _read_proxy(section.get("proxy"))
+    length = section["length"].mapping(required=("samples",))["samples"]
+    study = Study(
+        path=document.path,
+        name=section["name"].text(),
+        streams=streams,
+        samples=length.count(1),
+        probes=tuple(_read_probe(node) for node in section["probes"].list()),
+        recipe=proxy,
+        command=command,
+        exposure=section["exposure"].choice(("fixed", "free")) if "exposure" in section else "fixed",
+        exposure_shares=_read_shares(section.get("exposure_shares"), streams),
+        favour=_read_favour(section.get("controls"), streams),
+        space=_read_space(section.get("space")),
+        objective=_read_objective(section.get("objective")),
+        search=_read_search(section.get("search")),
+        seed=section["seed"].count() if "seed" in section else 0,
+    )
+    _check(study, document.root, length)
+    return study
+
+
+def _check(study: Study, root: Node, length: Node) -> None:
+    if not study.probes:
+        raise root.find(("probes",)).fail("wanted at least one probe")
+    names = [probe.name for probe in study.probes]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise root.find(("probes", index)).fail(f"a probe named {name!r} is already there; give every probe its own name")
+    if "/" in study.name or study.name.startswith("."):
+        raise root.find(("name",)).fail(f"the name becomes a folder, so it may not hold '/' or begin with '.': {study.name!r}")
+    if study.command is None:
+        with length.blame():
+            study.recipe.steps(study.samples)
+    wanted = [name for name in study.search.enqueue if name in HAND_MADE]
+    if wanted and not study.favour and study.search.enqueue != SearchSettings().enqueue:
+        raise root.find(("search", "enqueue")).fail(f"{wanted[0]} needs `controls: {{favour: [stream, ...]}}`")
+
+
+def _read_proxy(node: Node | None) -> tuple[Recipe, Command | None]:
+    if node is None:
+        return Recipe(), None
+    if "command" in node.items():
+        from curriculum.proxy.external import check_command
+
+        section = node.mapping(required=("command",), optional=("timeout", "retries", "batch", "readings"))
+        with section["command"].blame():
+            check_command(section["command"].text())
+        command = Command(
+            words=section["command"].text(),
+            timeout=section["timeout"].number() if "timeout" in section else 3600.0,
+            retries=section["retries"].count() if "retries" in section else 1,
+        )
+        return Recipe(), command
+    section = node.mapping(optional=(*_RECIPE, "population"))
+    if "population" in section and section["population"].count() != 1:
+        raise section["population"].fail("this version trains one proxy at a time; wanted population: 1")
+    values = {key: _RECIPE[key](entry) for key, entry in section.items() if key in _RECIPE}
+    with node.blame():
+        return Recipe(**values), None
+
+
+def _start(node: Node) -> Path | None:
+    return None if node.is_null else node.path()
+
+
+_RECIPE: dict[str, Any] = {
+    "model": lambda node: node.choice(("transformer",)),
+    "layers": lambda node: node.count(1),
+    "width": lambda node: node.count(1),
+    "heads": lambda node: node.count(1),
+    "context": lambda node: node.count(2),
+    "batch": lambda node: node.count(1),
+    "optimizer": lambda node: node.choice(("adamw",)),
+    "learning_rate": lambda node: node.number(),
+    "weight_decay": lambda node: float(node.decimal()),
+    "schedule": lambda node: node.choice(("constant", "cosine", "wsd")),
+    "start": _start,
+    "readings": lambda node: node.count(2),
+    "induction_initialisation": lambda node: node.boolean(),
+}
+
+
+def _read_probe(node: Node) -> ProbeSpecification:
+    section = node.mapping(required=("name", "family", "floor"), optional=("file", "builtin", "control", "items", "weight"))
+    values: dict[str, Any] = {"name": section["name"].text(), "family": section["family"].text()}
+    values["floor"] = section["floor"].number()
+    for key in ("file", "control"):
+        if key in section:
+            values[key] = section[key].path()
+    if "builtin" in section:
+        values["builtin"] = section["builtin"].text()
+    if "items" in section:
+        values["items"] = section["items"].count(2)
+    if "weight" in section:
+        values["weight"] = section["weight"].number()
+    with node.blame():
+        return ProbeSpecification(**values)
+
+
+def _read_shares(node: Node | None, streams: Mapping[str, Stream]) -> dict[str, Decimal] | None:
+    if node is None:
+        return None
+    found = {name: weight.decimal() for name, weight in node.mapping(optional=tuple(streams)).items()}
+    if not any(found.values()):
+        raise node.fail("wanted at least one share above 0")
+    return found
+
+
+def _read_favour(node: Node | None, streams: Mapping[str, Stream]) -> tuple[str, ...]:
+    if node is None:
+        return ()
+    entry = node.mapping(required=("favour",))["favour"]
+    found = tuple(item.choice(tuple(streams)) for item in entry.list())
+    if not 0 < len(set(found)) < len(streams):
+        raise entry.fail("wanted some of the streams, neither none nor all")
+    return found
+
+
+def _read_space(node: Node | None) -> Space:
+    if node is None:
+        return Space()
+    section = node.mapping(optional=("knots", "shape", "rank", "orders", "granularity"))
+    values: dict[str, Any] = {}
+    if "knots" in section:
+        values["knots"] = section["knots"].count(2)
+    if "shape" in section:
+        values["shape"] = section["shape"].choice(("steps", "ramps"))
+    if "rank" in section:
+        values["rank"] = None if section["rank"].is_null else section["rank"].count(1)
+    if "orders" in section:
+        values["orders"] = tuple(item.choice(("shuffle", "sequential")) for item in section["orders"].list())
+    if "granularity" in section:
+        values["granularity"] = tuple(item.count(1) for item in section["granularity"].list())
+    return Space(**values)
+
+
+def _read_objective(node: Node | None) -> Objective:
+    if node is None:
+        return Objective()
+    section = node.mapping(optional=("metric", "subject_to", "burn_in", "common_tail"))
+    values: dict[str, Any] = {}
+    if "metric" in section:
+        values["metric"] = section["metric"].choice(METRICS)
+    if "subject_to" in section:
+        values["subject_to"] = tuple(item.choice(CONSTRAINTS) for item in section["subject_to"].list())
+    for key in ("burn_in", "common_tail"):
+        if key in section:
+            values[key] = section[key].decimal()
+            if values[key] >= 1:
+                raise section[key].fail(f"wanted a share of the run below 1, got {values[key]}")
+    return Objective(**values)
+
+
+def _read_search(node: Node | None) -> SearchSettings:
+    if node is None:
+        return SearchSettings()
+    counts = {"finalists": 1, "finalist_seeds": 2, "candidates": 1, "repeats": 1, "reference_seeds": 2, "ahead": 1}
+    section = node.mapping(optional=("sampler", "pruner", "enqueue", *counts))
+    values: dict[str, Any] = {key: section[key].count(least) for key, least in counts.items() if key in section}
+    if "sampler" in section:
+        values["sampler"] = section["sampler"].choice(("tpe", "gp", "random", "tpe-then-gp"))
+    if "pruner" in section:
+        section["pruner"].choice(("none",))
+    if "enqueue" in section:
+        values["enqueue"] = tuple(item.choice(("static", *HAND_MADE)) for item in section["enqueue"].list())
+    settings = SearchSettings(**values)
+    if settings.finalists > settings.candidates:
+        raise node.fail(f"wanted no more finalists than candidates, got {settings.finalists} > {settings.candidates}")
+    return settings
+
+
+def changed_study(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return readable lines for what differs between two canonical studies."""
+    from curriculum.mix.canonical import describe_difference
+
+    return describe_difference(dict(old), dict(new))
+
+
+__all__ = ["Command", "Objective", "SearchSettings", "Space", "Study", "changed_study", "default_study", "load_study"]
