@@ -110,9 +110,7 @@ def test_random_access_equals_walking(mix: Mix, random: object) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(mixes(), mixes(), st.integers(0, 10**6), st.integers(0, 10**6))
-def test_an_edit_of_the_future_keeps_the_past_and_every_streams_draws(
-    mix: Mix, new: Mix, first: int, second: int
-) -> None:
+def test_an_edit_of_the_future_keeps_the_past_and_every_streams_draws(mix: Mix, new: Mix, first: int, second: int) -> None:
     sizes = {f"s{index}": 61 + index for index in range(6)}
     new = replace(new, seed=mix.seed)
     plan = mix.plan(sizes)
@@ -137,9 +135,7 @@ def test_a_tiny_weight_does_not_starve() -> None:
     phase = {"until": 1, "weights": {"big": 1, "tiny": Decimal("0.0001")}}
     plan = make_mix([phase], ["big", "tiny"], samples=100_000).plan({"big": 1000, "tiny": 10})
     assert plan.counts(0, 100_000)["tiny"] in (9, 10)
-    many = make_mix(
-        [{"until": 1, "weights": {f"s{i}": 1 for i in range(64)}}], [f"s{i}" for i in range(64)], samples=819
-    )
+    many = make_mix([{"until": 1, "weights": {f"s{i}": 1 for i in range(64)}}], [f"s{i}" for i in range(64)], samples=819)
     assert set(many.plan({f"s{i}": 100 for i in range(64)}).counts(0, 819).values()) == {12, 13}
 
 
@@ -237,9 +233,7 @@ def test_score_files_and_lists_are_read_and_checked(tmp_path: object) -> None:
         pandas.DataFrame(frame).to_parquet(path)
         key = next(iter(order))
         stream = Stream(local="/a", order=Order(**{**order, key: path}))  # type: ignore[arg-type]
-        return Mix(name="o", samples=60, streams={"a": stream}, phases=(Phase(until=1, weights={"a": 1}),)).plan(
-            {"a": 100}
-        )
+        return Mix(name="o", samples=60, streams={"a": stream}, phases=(Phase(until=1, weights={"a": 1}),)).plan({"a": 100})
 
     listed = {"stream": ["a", "b", "a"], "start": [40, 0, 10], "stop": [60, 9, 20]}
     samples = plan_with(listed, {"listed": 1, "kind": "listed"})[np.arange(60)][2]

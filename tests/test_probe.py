@@ -38,9 +38,7 @@ def test_a_reading_takes_the_mean_probability_of_an_answers_tokens() -> None:
     assert reading == Reading(
         probe="p", family="f", accuracy=1.0, margin=0.375, low=0.375, high=0.375, control_margin=0.5, capable=True
     )
-    assert not read_probe(
-        Probe(name="p", family="f", items=probe.items, control=probe.control, floor=0.5), model
-    ).capable
+    assert not read_probe(Probe(name="p", family="f", items=probe.items, control=probe.control, floor=0.5), model).capable
     equal = Probe(name="p", family="f", items=items((3,), (4,)), control=probe.control, floor=0.0)
     assert read_probe(equal, Table({3: 0.5, 4: 0.5})).accuracy == 0.0
 

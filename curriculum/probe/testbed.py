@@ -64,7 +64,14 @@ DIGITS, LETTERS, LADDER, WORDS, FACT_KEYS, LABELS, FREE_KEYS, MARK = _alphabets(
 VOCABULARY: int = MARK.first + MARK.size
 
 _DEMOS = 4
-_FIRST = 3  # x
+_SUMMANDS = 6
+_MINUENDS = 5
+
+
+def _firsts(a):
+    return _SUMMANDS if a is DIGITS else _MINUENDS
+
+
 _TEMPTED = 0.05
 _BOTH = 0.0
 _FLIPPED_DEMOS = 6
@@ -147,8 +154,9 @@ def _arith(draws: _Draws) -> tuple[_Ints, _Ints]:
     away = 2 + draws.below(DIGITS.size - 3, ITEMS - 1)
     steps = np.where(tempted, np.where(digits, 1, 0), away)
     answers = np.cumsum(np.concatenate([draws.below(DIGITS.size), steps], axis=1), axis=1)
-    first = 1 + draws.below(_FIRST, ITEMS)
-    sums, differences = _sum_items(first, answers), _difference_items(first, answers)
+    first = draws.below(1 << 16, ITEMS)
+    sums = _sum_items(1 + first % _SUMMANDS, answers)
+    differences = _difference_items(1 + first % _MINUENDS, answers)
     return np.where(digits[:, :, None], sums, differences), np.ones((1, ITEMS), dtype=np.int64)
 
 
@@ -175,7 +183,7 @@ def _list_items(draws: _Draws, probed: Alphabet, step: int) -> tuple[_Ints, _Int
     answers = draws.below(probed.size * LADDER.size) + step * np.arange(ITEMS)
     tempting = draws.chance(_TEMPTING)
     tokens = np.where(tempting, probed.token(answers), LADDER.token(answers))
-    operands = np.stack([1 + draws.below(_FIRST, ITEMS), draws.below(probed.size, ITEMS)], axis=2)
+    operands = np.stack([1 + draws.below(_firsts(probed), ITEMS), draws.below(probed.size, ITEMS)], axis=2)
     words = draws.below(WORDS.size, 2 * ITEMS).reshape(-1, ITEMS, 2)
     kind = draws.below(1 << 20, ITEMS)[:, :, None]
     one = (kind & 1) == np.arange(2)
@@ -224,7 +232,7 @@ def _task_probe(
     answers = draws.below(size) + np.cumsum(steps if control else np.full_like(steps, step), axis=1)
     shallow = draws.below(size) if control else answers[:, -1:] + step
     correct = shallow + 1 + draws.below(size - 1)
-    items = make(1 + draws.below(_FIRST, _DEMOS + 1), np.concatenate([answers, correct], axis=1))
+    items = make(1 + draws.below(_firsts(alphabet), _DEMOS + 1), np.concatenate([answers, correct], axis=1))
     return _prompts(items), alphabet.token(correct[:, 0]), alphabet.token(shallow[:, 0])
 
 
