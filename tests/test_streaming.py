@@ -17,6 +17,7 @@ from torch.utils.data import default_collate
 from curriculum.errors import UserError
 from curriculum.mix import Stream
 from curriculum.streaming import StreamingDataset, mosaic
+from curriculum.streaming.batches import BatchReader
 from curriculum.streaming.mosaic import MDSWriter
 from curriculum.streaming.mosaic import Stream as MosaicStream
 from curriculum.streaming.shared import claiming_names
@@ -162,6 +163,21 @@ def test_text_compressed_and_downloaded_streams_read_alike(
         assert one["text"] == other["text"] == third["text"] == f"{name} {one['key']}"
         np.testing.assert_array_equal(one["shape"], third["shape"], strict=True)
         np.testing.assert_array_equal(other["shape"], third["shape"], strict=True)
+
+
+def test_a_file_of_another_size_than_its_index_says_is_left_to_mosaic(make_dataset: Make, folder: Path) -> None:
+    shards = make_dataset(mix=ramp(folder)).shards
+    shards[0].raw_data.bytes += 1  # as if its download were not finished
+    asked: list[int] = []
+
+    def one_by_one(sample_id: int) -> dict[str, Any]:
+        asked.append(sample_id)
+        return {"key": sample_id}
+
+    first = shards[0].samples
+    read = BatchReader(shards).read(np.asarray([0, first, first - 1]), one_by_one)
+    assert asked == [0, first - 1]
+    assert keys_of(read) == [0, first, first - 1]
 
 
 def test_shards_that_were_evicted_are_downloaded_again(make_dataset: Make, folder: Path, tmp_path: Path) -> None:

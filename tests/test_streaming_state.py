@@ -154,7 +154,7 @@ def test_states_with_and_without_a_mix_are_not_exchanged(make_dataset: Make, fol
     assert "not saved by a dataset under a mix" in refusal(make_dataset, ramp(folder), plain.state_dict(80, True))
 
 
-@pytest.mark.parametrize("damage", [{"position": 81}, {"position": 2000, "sample_in_epoch": 2000}])
+@pytest.mark.parametrize("damage", [{"position": 81}, {"position": 2000, "sample_in_epoch": 2000}, {"samples": 90}])
 def test_a_damaged_state_is_refused(make_dataset: Make, folder: Path, damage: dict[str, int]) -> None:
     state = saved(make_dataset, ramp(folder))
     assert "damaged" in refusal(make_dataset, ramp(folder), {**state, **damage})

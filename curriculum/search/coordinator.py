@@ -239,11 +239,11 @@ class Coordinator:
         """Repeat finalists and controls on fresh seeds with fresh items; then the leader's own controls and the tail."""
         mixes = {trial.proposal.name: trial.request.mix for trial in finalists}
         names = list(mixes)
-        mixes = {"static": self.static} | {name: mix if name != "static" else self.static for name, mix in mixes.items()}
+        mixes = {"static": self.static} | mixes
         for name in HAND_MADE:
             phases = self._control(name)
             if phases is not None:
-                mixes[name if name not in names else f"{name} (exact)"] = self.study.mix(name, phases)
+                mixes[name] = self.study.mix(name, phases)
         arms = self._arms(mixes, "proof")
         first = leader(self.study, [arms[name] for name in names], arms["static"])
         winner = mixes[first.name]
@@ -321,7 +321,7 @@ class Coordinator:
         self, verdict: Verdict, arms: Mapping[str, Arm], names: Sequence[str], trials: Sequence[Trial], seconds: float
     ) -> dict[str, Any]:
         static, first = arms["static"], arms[verdict.arm]
-        hand = [arms[name] for name in arms if name.removesuffix(" (exact)") in HAND_MADE and name not in names]
+        hand = [arm for name, arm in arms.items() if name in HAND_MADE]
         best = max(hand, key=lambda arm: arm.mean(self.study.objective.metric), default=None)
         return {
             "verdict": verdict.kind,

@@ -80,13 +80,13 @@ class Proposals:
                 f"the study's storage {self._url} was written by somebody else: trial {trial.number} came for {number}"
             )
         phases, order = self._space.propose(trial)
-        return Proposal(number=number, name=trial.user_attrs.get(_NAME, f"trial-{number}"), phases=phases, order=order)
+        return Proposal(number=number, name=_name(number, trial.user_attrs), phases=phases, order=order)
 
     def recall(self, number: int) -> Proposal:
         """Return a proposal whose trial has ended."""
         frozen = self._optuna.trials[number]
         phases, order = self._space.propose(optuna.trial.FixedTrial(frozen.params))
-        return Proposal(number=number, name=frozen.user_attrs.get(_NAME, f"trial-{number}"), phases=phases, order=order)
+        return Proposal(number=number, name=_name(number, frozen.user_attrs), phases=phases, order=order)
 
     def tell(self, number: int, value: float | None, violations: Mapping[str, float]) -> None:
         """Record a trial's value (None: it failed) and how far it oversteps each constraint."""
@@ -109,6 +109,11 @@ class Proposals:
         if kind == "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=10)
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=10)
+
+
+def _name(number: int, attributes: Mapping[str, object]) -> str:
+    """An enqueued baseline is tried in the space's own form, which only comes near the exact one."""
+    return f"trial-{number} (near {attributes[_NAME]})" if _NAME in attributes else f"trial-{number}"
 
 
 def _storage_error(url: str, error: Exception) -> ResourceError:

@@ -45,9 +45,7 @@ def refuse_arguments(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> N
 
 
 def refuse_mix(mix: Mix) -> None:
-    """Raise UserError if the mix asks for what this loader cannot do: lanes, formats other than MDS, shared folders."""
-    if mix.lanes != 1:
-        raise UserError(f"mix {mix.name!r}: lanes: {mix.lanes} is not supported yet; leave lanes at 1")
+    """Raise UserError if the mix asks for what this loader cannot do: formats other than MDS, folders shared by streams."""
     places: dict[tuple[str | None, str], str] = {}
     for name, stream in mix.streams.items():
         if stream.format != "mds":

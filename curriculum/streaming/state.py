@@ -54,10 +54,11 @@ class Identity:
                 + "".join(f"  {line}\n" for line in differences)
                 + "resume with the mix and data of the saved run, or start a new run"
             )
-        if not 0 <= state["sample_in_epoch"] <= self.samples or state["position"] != state["sample_in_epoch"]:
+        position, samples = state["position"], state["samples"]
+        if not (0 <= position <= samples == self.samples and position == state["sample_in_epoch"]):
             raise ChangedError(
-                f"the saved state is damaged: position {state['position']}, sample_in_epoch "
-                f"{state['sample_in_epoch']} of a run of {self.samples} samples; load an earlier checkpoint"
+                f"the saved state is damaged: position {position} (sample_in_epoch {state['sample_in_epoch']}) of "
+                f"{samples} samples, in a run of {self.samples}; load an earlier checkpoint"
             )
 
     def _mix_differences(self, state: Mapping[str, Any]) -> list[str]:
@@ -66,8 +67,6 @@ class Identity:
             starts = ", ".join(str(start) for start, _ in segments)
             return [f"the saved run changed its mix on the way (segments at {starts}); this dataset has one mix"]
         lines = [f"mix: {line}" for line in describe_difference(segments[0][1], self.canonical)]
-        if not lines and state["samples"] != self.samples:
-            lines = [f"samples: {state['samples']} -> {self.samples}"]
         if not lines and state["fingerprint"] != self.fingerprint:
             lines = [f"mix: fingerprint {state['fingerprint']} -> {self.fingerprint}"]
         return lines
