@@ -113,13 +113,17 @@ def _guarded(command: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; finished work is kept, the same command goes on", err=True)
         return _INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe went away, as `| head` does
+    except OSError as error:
+        return _refused(error)
+
+
+def _refused(error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):  # the reader of a pipe went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        click.echo(f"error: the machine refused: {error.strerror or error}{place}; finished work is kept", err=True)
-        return 1
+    place = f" ({error.filename})" if error.filename else ""
+    click.echo(f"error: the machine refused: {error.strerror or error}{place}; finished work is kept", err=True)
+    return 1
 
 
 if __name__ == "__main__":

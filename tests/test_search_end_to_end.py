@@ -40,10 +40,8 @@ from curriculum.mix import Mix
 mix_file, seed, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 mix = Mix.load(mix_file)
 early = float(mix.phases[0].weights["arith"] / sum(mix.phases[0].weights.values()))
-rows = [
-    dict(position=p, step=p, probe="p", family="f", accuracy=1.0, margin=early, low=early, high=early, control_margin=1.0, capable=True)
-    for p in range(128, 513, 128)
-]
+fixed = dict(probe="p", family="f", accuracy=1.0, control_margin=1.0, capable=True)
+rows = [dict(position=p, step=p, margin=early, low=early, high=early, **fixed) for p in range(128, 513, 128)]
 pd.DataFrame(rows).to_parquet(f"{out}/trajectory.parquet")
 pd.DataFrame([dict(position=512, stream="arith", loss=1.0)]).to_parquet(f"{out}/loss.parquet")
 """

@@ -208,7 +208,7 @@ def _print(console: Console, path: Path, exposure: Exposure, found: Mapping[str,
     utf = console.encoding.startswith("utf")
     coloured = console.color_system is not None and not console.no_color
     shares = run_shares(plan, columns)
-    console.print("shares of samples over the run", style="bold")
+    console.print("\nshares of samples over the run", style="bold")
     console.print(schedule_chart(list(mix.streams), shares, ends, colour=coloured and utf, ascii_only=not utf))
     for warning in exposure.warnings():
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from curriculum.errors import DataError
-from curriculum.mix.fields import decimal_text, field_name
+from curriculum.mix.fields import decimal_text, field_name, is_url
 from curriculum.mix.mix import Mix
-from curriculum.mix.order import Order
 from curriculum.mix.phase import Phase
 from curriculum.mix.stream import Stream
 
@@ -76,19 +75,28 @@ def _stream(name: str, stream: Stream, digests: Mapping[str, str]) -> dict[str, 
         "sequence_length": stream.sequence_length,
         "tokens_per_sample": stream.tokens_per_sample,
         "max_epochs": stream.max_epochs,
-        "order": _order(name, stream.order, digests),
+        "order": _order(name, stream, digests),
     }
 
 
-def _order(name: str, order: Order, digests: Mapping[str, str]) -> dict[str, Any]:
+def _order(name: str, stream: Stream, digests: Mapping[str, str]) -> dict[str, Any]:
+    order = stream.order
     return {
         "kind": order.kind,
         "window": order.window,
         "by": order.by,
         "direction": order.direction,
-        "scores": _digest(name, order.scores, digests),
+        "scores": _digest(name, order.scores or _named_scores(stream), digests),
         "listed": _digest(name, order.listed, digests),
     }
+
+
+def _named_scores(stream: Stream) -> str | None:
+    """Return the score file that `order: {by: NAME}` finds in the stream's folder, if it lies there."""
+    if stream.order.by is None or stream.local is None or is_url(stream.local):
+        return None
+    path = Path(stream.local) / f"{stream.order.by}.parquet"
+    return str(path) if path.is_file() else None
 
 
 def _digest(name: str, path: str | None, digests: Mapping[str, str]) -> str | None:

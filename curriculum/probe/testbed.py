@@ -2,21 +2,21 @@
 
 Idea: a sequence is eight items of three tokens, the third being the item's answer. General streams reward doing the
 task (`arith`: modular sums of digits or differences of letters; `icl`: look-up of bindings made in the same sequence).
-Shallow streams reward copying a pattern (`count`: answers go up; `repeat`: answers stay; both after meaningless words) or
-reciting (`facts`: 32 fixed bindings). A probe puts both into one prompt and asks which wins:
+Shallow streams reward copying a pattern (`count`: answers go up; `repeat`: answers stay; both after a word and an
+operand that have nothing to do with them) or reciting (`facts`: 32 fixed bindings). A probe puts both into one prompt:
 
     succession   sums whose answers happen to count up               correct: the sum          shallow: one more
     repetition   differences whose answers happen to be equal        correct: the difference   shallow: the same again
     flipped      facts whose labels were swapped among the demos     correct: the new label    shallow: the fact
 
-Succession and repetition have tasks, operands and answers of their own, and of the shallow streams only `count` reaches
-the first and only `repeat` the second; else they are one probe twice. In `flipped` the labels are permuted within the prompt, so
-that every label is there once and copying just any of them earns nothing. Each family has a neutral control: the same task
-without the temptation, with a wrong answer drawn exactly like the right one, so that a model without the capability
-has an expected margin of zero. Every target follows from what precedes it: the attainable loss of each stream is zero.
+Succession and repetition have a task, operands and answers of their own, and of the shallow streams only `count` reaches
+the first and only `repeat` the second; else they are one probe twice. `arith` never shows either pattern, so that nothing
+tells a model beforehand which of the two ought to win. In `flipped` the labels are permuted within the prompt: every
+label is there once, and copying just any of them earns nothing. Each family has a neutral control: the same task without
+the temptation, its wrong answer drawn exactly like the right one, so that without the capability its expected margin is 0.
 
-Alternatives: a small natural corpus (slower by a factor of ten, and one cannot say what is true). The price: no filler text,
-one vocabulary; what wins here need not win in a real pre-training, it only shows that the search finds what there is.
+Alternatives: a small natural corpus (slower by a factor of ten, and nobody can say what is true in it). The price: no
+filler text, one vocabulary; what wins here need not win in real pre-training, it only shows that a search finds what there is.
 Numbers are made from PCG64's raw output alone, whose stream numpy guarantees over its versions (NEP 19).
 """
 
@@ -60,51 +60,65 @@ def _alphabets(*sizes: int) -> list[Alphabet]:
     return [Alphabet(first=int(start), size=size) for start, size in zip(starts, sizes, strict=False)]
 
 
-DIGITS, LETTERS, LADDER, WORDS, FACT_KEYS, LABELS, FREE_KEYS, MARK = _alphabets(10, 10, 16, 24, 32, 8, 24, 1)
+DIGITS, LETTERS, WORDS, FACT_KEYS, LABELS, FREE_KEYS, MARK = _alphabets(10, 10, 24, 32, 8, 24, 1)
 VOCABULARY: int = MARK.first + MARK.size
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """A probed task: items a, b, c over one alphabet with a + b = c (`sign` 1) or a - b = c (`sign` -1), modulo its size.
+
+    a is one of 1 to `firsts`: the number of pairs to learn sets how much of `arith` the capability takes. `step` is what
+    the tempting pattern adds from answer to answer.
+    """
+
+    alphabet: Alphabet
+    sign: int
+    firsts: int
+    step: int
+
+    def operands(self, draws: _Draws, answers: _Ints) -> _Ints:
+        """Return tokens a, b (rows, items, 2) that make `answers` (rows, items) right."""
+        first = 1 + draws.below("first", self.firsts, answers.shape[1])
+        return self.alphabet.token(np.stack([first, self.sign * (answers - first)], axis=2))
+
+    def items(self, draws: _Draws, answers: _Ints) -> _Ints:
+        """Return items a, b, c (rows, items, 3) for `answers` (rows, items)."""
+        return np.concatenate([self.operands(draws, answers), self.alphabet.token(answers)[:, :, None]], axis=2)
+
+
+SUMS = Task(alphabet=DIGITS, sign=1, firsts=8, step=1)
+DIFFERENCES = Task(alphabet=LETTERS, sign=-1, firsts=6, step=0)
+
 _DEMOS = 4
-_SUMMANDS = 6
-_MINUENDS = 5
-
-
-def _firsts(a):
-    return _SUMMANDS if a is DIGITS else _MINUENDS
-
-
-_TEMPTED = 0.05
-_BOTH = 0.0
 _FLIPPED_DEMOS = 6
 _BOUND_KEYS = 4  # keys a sequence of `icl` binds
-_REBOUND = 0.05  # share of `icl` sequences that bind fact keys anew: without any, `flipped` never leaves the shallow mode
-_DISGUISED = 0.2  # share of those
-_TEMPTING = 0.25  # share of `count` and `repeat` lists that use the answers of the probed tasks
+_REBOUND = 0.03  # share of `icl` sequences that bind fact keys anew: without any, `flipped` never leaves the shallow mode
+_DISGUISED = 0.03  # share of `count` and `repeat` items whose two operands both look like the task's: a true conflict
 
 
 class _Draws:
-    """Uniform whole numbers, one row a sample; row i depends on the seed and i alone, so a longer draw only adds rows."""
+    """Uniform whole numbers, one row a sample, keyed by purpose; row i is the same however many rows are drawn."""
 
-    def __init__(self, rows: int, columns: int, *key: str | int) -> None:
-        raw = np.random.PCG64(keyed_seed("testbed", *key)).random_raw(rows * columns)
-        self._raw = (np.asarray(raw, dtype=np.uint64) >> np.uint64(32)).astype(np.int64).reshape(rows, columns)
-        self._used = 0
+    def __init__(self, rows: int, *key: str | int) -> None:
+        self._rows = rows
+        self._key = key
 
-    def _take(self, columns: int) -> _Ints:
-        taken = self._raw[:, self._used : self._used + columns]
-        self._used += columns
-        return taken
+    def _raw(self, purpose: str, columns: int) -> _Ints:
+        raw = np.random.PCG64(keyed_seed("testbed", *self._key, purpose)).random_raw(self._rows * columns)
+        return (np.asarray(raw, dtype=np.uint64) >> np.uint64(32)).astype(np.int64).reshape(self._rows, columns)
 
-    def below(self, bound: int, columns: int = 1) -> _Ints:
+    def below(self, purpose: str, bound: int, columns: int = 1) -> _Ints:
         """Return (rows, columns) numbers from 0 to bound - 1."""
-        return (self._take(columns) * bound) >> 32
+        return (self._raw(purpose, columns) * bound) >> 32
 
-    def chance(self, share: float) -> NDArray[np.bool_]:
-        """Return (rows, 1) booleans, true with probability `share`."""
-        return self._take(1) < int(share * 2**32)
+    def chance(self, purpose: str, share: float, columns: int = 1) -> NDArray[np.bool_]:
+        """Return (rows, columns) booleans, true with probability `share`."""
+        return self._raw(purpose, columns) < int(share * 2**32)
 
-    def distinct(self, bound: int, columns: int) -> _Ints:
+    def distinct(self, purpose: str, bound: int, columns: int) -> _Ints:
         """Return (rows, columns) numbers below `bound`, no two equal in a row."""
-        return np.argsort(self._take(bound), axis=1, kind="stable")[:, :columns]
+        return np.argsort(self._raw(purpose, bound), axis=1, kind="stable")[:, :columns]
 
 
 def stream_size(name: str) -> int:
@@ -119,7 +133,7 @@ def generate_samples(stream: str, count: int, seed: int) -> tuple[NDArray[np.uin
     Sample i depends on (stream, seed, i) alone. Raises UserError for an unknown stream.
     """
     _known(stream, STREAMS, "stream")
-    items, is_target = _GENERATORS[stream](_Draws(count, 96, "samples", stream, seed))
+    items, is_target = _GENERATORS[stream](_Draws(count, "samples", stream, seed))
     mask = np.zeros((count, ITEMS, 3), dtype=np.uint8)
     mask[:, :, 2] = is_target
     return items.astype(np.uint8).reshape(count, SEQUENCE_LENGTH), mask.reshape(count, SEQUENCE_LENGTH)
@@ -131,7 +145,7 @@ def probe_items(family: str, *, control: bool, count: int, seed: int) -> ItemSet
     A control's `shallow` answers are wrong answers drawn like the right ones. Raises UserError for an unknown family.
     """
     _known(family, FAMILIES, "probe family")
-    draws = _Draws(count, 96, "probe", family, "control" if control else "probe", seed)
+    draws = _Draws(count, "control" if control else "probe", family, seed)
     prompts, correct, shallow = _PROBES[family](draws, control)
     return ItemSet(
         prompts=tuple(map(tuple, prompts.tolist())),
@@ -149,61 +163,54 @@ def _known(name: str, names: tuple[str, ...], kind: str) -> None:
 
 
 def _arith(draws: _Draws) -> tuple[_Ints, _Ints]:
-    digits = draws.chance(0.5)
-    tempted = draws.chance(_TEMPTED) & (np.arange(ITEMS - 1) < 2 + draws.below(4))
-    away = 2 + draws.below(DIGITS.size - 3, ITEMS - 1)
-    steps = np.where(tempted, np.where(digits, 1, 0), away)
-    answers = np.cumsum(np.concatenate([draws.below(DIGITS.size), steps], axis=1), axis=1)
-    first = draws.below(1 << 16, ITEMS)
-    sums = _sum_items(1 + first % _SUMMANDS, answers)
-    differences = _difference_items(1 + first % _MINUENDS, answers)
-    return np.where(digits[:, :, None], sums, differences), np.ones((1, ITEMS), dtype=np.int64)
+    """Sums or differences, a sequence of one kind; neighbouring answers are neither equal nor successive."""
+    answers = _patternless(draws, DIGITS.size, ITEMS)
+    is_sum = draws.chance("task", 0.5)[:, :, None]
+    return np.where(is_sum, SUMS.items(draws, answers), DIFFERENCES.items(draws, answers)), np.ones((1, ITEMS), np.int64)
 
 
-def _sum_items(first: _Ints, answer: _Ints) -> _Ints:
-    """Return items a, b, c of digits with a + b = c, modulo their number, for given a and c."""
-    return np.stack([DIGITS.token(first), DIGITS.token(answer - first), DIGITS.token(answer)], axis=2)
-
-
-def _difference_items(first: _Ints, answer: _Ints) -> _Ints:
-    """Return items a, b, c of letters with a - b = c, modulo their number, for given a and c."""
-    return np.stack([LETTERS.token(first), LETTERS.token(first - answer), LETTERS.token(answer)], axis=2)
+def _patternless(draws: _Draws, size: int, columns: int) -> _Ints:
+    """Return answers (rows, columns) whose neighbours are at least two symbols apart, either way around."""
+    steps = 2 + draws.below("step", size - 3, columns)
+    answers: _Ints = draws.below("start", size) + np.cumsum(steps, axis=1)
+    return answers
 
 
 def _count(draws: _Draws) -> tuple[_Ints, _Ints]:
-    return _list_items(draws, DIGITS, step=1)
+    return _list_items(draws, SUMS)
 
 
 def _repeat(draws: _Draws) -> tuple[_Ints, _Ints]:
-    return _list_items(draws, LETTERS, step=0)
+    return _list_items(draws, DIFFERENCES)
 
 
-def _list_items(draws: _Draws, probed: Alphabet, step: int) -> tuple[_Ints, _Ints]:
-    """Two words and an answer, which follows from the two answers before it; the first two are no targets."""
-    answers = draws.below(probed.size * LADDER.size) + step * np.arange(ITEMS)
-    tempting = draws.chance(_TEMPTING)
-    tokens = np.where(tempting, probed.token(answers), LADDER.token(answers))
-    operands = np.stack([1 + draws.below(_firsts(probed), ITEMS), draws.below(probed.size, ITEMS)], axis=2)
-    words = draws.below(WORDS.size, 2 * ITEMS).reshape(-1, ITEMS, 2)
-    kind = draws.below(1 << 20, ITEMS)[:, :, None]
-    one = (kind & 1) == np.arange(2)
-    both = (kind >> 1) < _BOTH * (1 << 19)
-    disguised = (one & (draws.chance(_DISGUISED)[:, :, None])) | both
-    before = np.where(disguised & tempting[:, :, None], probed.token(operands), WORDS.token(words))
-    return np.concatenate([before, tokens[:, :, None]], axis=2), np.array([[0, 0, 1, 1, 1, 1, 1, 1]])
+def _list_items(draws: _Draws, task: Task) -> tuple[_Ints, _Ints]:
+    """A word and an operand (rarely two operands), then an answer that follows from the two before it.
+
+    The operand makes the pattern reach the probe; a full pair of operands still tells the task from the list.
+    """
+    answers = draws.below("start", task.alphabet.size) + task.step * np.arange(ITEMS)
+    operands = task.operands(draws, draws.below("ignored", task.alphabet.size, ITEMS))
+    words = WORDS.token(draws.below("words", WORDS.size, 2 * ITEMS)).reshape(operands.shape)
+    is_operand = draws.below("place", 2, ITEMS)[:, :, None] == np.arange(2)
+    is_operand |= draws.chance("disguised", _DISGUISED, ITEMS)[:, :, None]
+    before = np.where(is_operand, operands, words)
+    items = np.concatenate([before, task.alphabet.token(answers)[:, :, None]], axis=2)
+    return items, np.array([[0, 0, 1, 1, 1, 1, 1, 1]])
 
 
 def _facts(draws: _Draws) -> tuple[_Ints, _Ints]:
-    keys = draws.below(FACT_KEYS.size, ITEMS)
+    keys = draws.below("keys", FACT_KEYS.size, ITEMS)
     return _bound_items(FACT_KEYS.token(keys), keys), np.ones((1, ITEMS), dtype=np.int64)
 
 
 def _icl(draws: _Draws) -> tuple[_Ints, _Ints]:
     """Keys with labels drawn for this sequence; an answer is a target once its key has been seen."""
-    free, facts = draws.distinct(FREE_KEYS.size, _BOUND_KEYS), draws.distinct(FACT_KEYS.size, _BOUND_KEYS)
-    keys = np.where(draws.chance(_REBOUND), FACT_KEYS.token(facts), FREE_KEYS.token(free))
-    labels = draws.below(LABELS.size, _BOUND_KEYS)
-    which = draws.below(_BOUND_KEYS, ITEMS)
+    free = FREE_KEYS.token(draws.distinct("free keys", FREE_KEYS.size, _BOUND_KEYS))
+    facts = FACT_KEYS.token(draws.distinct("fact keys", FACT_KEYS.size, _BOUND_KEYS))
+    keys = np.where(draws.chance("rebound", _REBOUND), facts, free)
+    labels = draws.below("labels", LABELS.size, _BOUND_KEYS)
+    which = draws.below("which", _BOUND_KEYS, ITEMS)
     seen = np.tril(which[:, :, None] == which[:, None, :], -1).any(axis=2)
     return _bound_items(np.take_along_axis(keys, which, 1), np.take_along_axis(labels, which, 1)), seen.astype(np.int64)
 
@@ -217,39 +224,37 @@ def _bound_items(key_tokens: _Ints, labels: _Ints) -> _Ints:
 
 
 def _succession(draws: _Draws, control: bool) -> tuple[_Ints, _Ints, _Ints]:
-    return _task_probe(draws, control, DIGITS, _sum_items, step=1)
+    return _task_probe(draws, SUMS, control)
 
 
 def _repetition(draws: _Draws, control: bool) -> tuple[_Ints, _Ints, _Ints]:
-    return _task_probe(draws, control, LETTERS, _difference_items, step=0)
+    return _task_probe(draws, DIFFERENCES, control)
 
 
-def _task_probe(
-    draws: _Draws, control: bool, alphabet: Alphabet, make: Callable[[_Ints, _Ints], _Ints], step: int
-) -> tuple[_Ints, _Ints, _Ints]:
-    size = alphabet.size
-    steps = 2 + draws.below(size - 3, _DEMOS)  # a control's neighbouring answers are neither equal nor successive
-    answers = draws.below(size) + np.cumsum(steps if control else np.full_like(steps, step), axis=1)
-    shallow = draws.below(size) if control else answers[:, -1:] + step
-    correct = shallow + 1 + draws.below(size - 1)
-    items = make(1 + draws.below(_firsts(alphabet), _DEMOS + 1), np.concatenate([answers, correct], axis=1))
-    return _prompts(items), alphabet.token(correct[:, 0]), alphabet.token(shallow[:, 0])
+def _task_probe(draws: _Draws, task: Task, control: bool) -> tuple[_Ints, _Ints, _Ints]:
+    size = task.alphabet.size
+    if control:
+        demos, wrong = _patternless(draws, size, _DEMOS), draws.below("wrong", size)
+    else:
+        demos = draws.below("start", size) + task.step * np.arange(_DEMOS)
+        wrong = demos[:, -1:] + task.step
+    correct = wrong + 1 + draws.below("correct", size - 1)
+    items = task.items(draws, np.concatenate([demos, correct], axis=1))
+    return _prompts(items), task.alphabet.token(correct[:, 0]), task.alphabet.token(wrong[:, 0])
 
 
 def _flipped(draws: _Draws, control: bool) -> tuple[_Ints, _Ints, _Ints]:
-    true = draws.distinct(LABELS.size, _FLIPPED_DEMOS)
-    facts = true + LABELS.size * draws.below(FACT_KEYS.size // LABELS.size, _FLIPPED_DEMOS)
-    free = draws.distinct(FREE_KEYS.size, _FLIPPED_DEMOS)
+    """Demos whose labels are those of their true bindings, shifted around by one to five demos; one key is asked again."""
+    true = draws.distinct("labels", LABELS.size, _FLIPPED_DEMOS)
+    facts = true + LABELS.size * draws.below("fact keys", FACT_KEYS.size // LABELS.size, _FLIPPED_DEMOS)
+    free = draws.distinct("free keys", FREE_KEYS.size, _FLIPPED_DEMOS)
     keys = FREE_KEYS.token(free) if control else FACT_KEYS.token(facts)
-    shift = 1 + draws.below(_FLIPPED_DEMOS - 1)
-    given = np.take_along_axis(true, (np.arange(_FLIPPED_DEMOS) + shift) % _FLIPPED_DEMOS, 1)
-    asked = draws.below(_FLIPPED_DEMOS)
-    keys, given = (np.concatenate([part, np.take_along_axis(part, asked, 1)], axis=1) for part in (keys, given))
-    return (
-        _prompts(_bound_items(keys, given)),
-        LABELS.token(given[:, -1]),
-        LABELS.token(np.take_along_axis(true, asked, 1)[:, 0]),
-    )
+    shift = 1 + draws.below("shift", _FLIPPED_DEMOS - 1)
+    given = np.take_along_axis(true, (np.arange(_FLIPPED_DEMOS) + shift) % _FLIPPED_DEMOS, axis=1)
+    asked = draws.below("asked", _FLIPPED_DEMOS)
+    key, correct, wrong = (np.take_along_axis(part, asked, axis=1) for part in (keys, given, true))
+    items = _bound_items(np.concatenate([keys, key], axis=1), np.concatenate([given, correct], axis=1))
+    return _prompts(items), LABELS.token(correct[:, 0]), LABELS.token(wrong[:, 0])
 
 
 def _prompts(items: _Ints) -> _Ints:

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from curriculum import __version__
-from curriculum.errors import RunError
+from curriculum.errors import CurriculumError, RunError
 from curriculum.mix import Mix
 from curriculum.probe import Trajectory
 from curriculum.probe.specification import ProbeSpecification
@@ -179,7 +179,7 @@ def load_run(folder: Path) -> RunResult | None:
         record: Mapping[str, Any] = json.loads((folder / _RECORD).read_text())
         trajectory = Trajectory.load(folder / "trajectory.parquet")
         loss = pd.read_parquet(folder / "loss.parquet")
-    except (OSError, ValueError, RunError):
+    except (OSError, ValueError, KeyError, CurriculumError):
         return None
     return RunResult(
         folder=folder,
