@@ -83,7 +83,7 @@ def test_lists_count_or_repeat_after_operands_that_mean_nothing(stream: str, alp
     words = _is_of(items[:, :, :2], testbed.WORDS).sum(axis=2)
     assert (operands + words == 2).all()
     assert set(np.unique(operands)) == {1, 2}
-    assert (operands == 2).mean() < 0.1
+    assert 0.1 < (operands == 2).mean() < 0.3
     np.testing.assert_array_equal(mask, np.tile([0, 0, 1, 1, 1, 1, 1, 1], (COUNT, 1)))
 
 

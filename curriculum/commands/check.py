@@ -8,17 +8,16 @@ without epochs, and its order is not checked. The price is that its cap is check
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from curriculum.errors import DataError, FileError, UserError
-from curriculum.mix import Document, FieldError, Mix, Node, Order, Stream
-from curriculum.mix.fields import EMBEDDED, is_url, nearest
+from curriculum.commands.known_streams import KnownStream, find_streams
+from curriculum.errors import FileError, UserError
+from curriculum.mix import Document, Mix, Order, Stream
 from curriculum.mix.reading import read_mix
 
 if TYPE_CHECKING:
@@ -27,15 +26,6 @@ if TYPE_CHECKING:
 
 _ENDLESS = 2**40  # stands for an unknown size: counts do not depend on sizes, only epochs and caps do
 _STUDY_KEYS = ("space", "objective", "search", "probes")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """What is known of a stream without downloading: samples (None: unknown), tokens a sample, and from where."""
-
-    size: int | None
-    tokens_per_sample: int | None
-    source: str
 
 
 def check(path: Path, *, as_json: bool = False, sizes: Mapping[str, int] | None = None) -> int:
@@ -47,9 +37,9 @@ def check(path: Path, *, as_json: bool = False, sizes: Mapping[str, int] | None 
     if document.root.is_mapping and any(key in document.root.items() for key in _STUDY_KEYS):
         from curriculum.commands.check_study import check_study
 
-        return check_study(path, as_json=as_json)
+        return check_study(document, as_json=as_json, sizes=sizes or {})
     mix = read_mix(document)
-    found = find_streams(mix, document, sizes or {})
+    found = find_streams(mix.streams, document, sizes or {})
     exposure, plan = _measure(mix, found, document)
     if as_json:
         print(json.dumps(_as_json(path, exposure, found)))
@@ -58,80 +48,7 @@ def check(path: Path, *, as_json: bool = False, sizes: Mapping[str, int] | None 
     return 0
 
 
-def find_streams(mix: Mix, document: Document, sizes: Mapping[str, int]) -> dict[str, Found]:
-    """Return what is known of each stream. Raises FileError at the stream's line: missing, empty, damaged."""
-    for name in sizes:
-        if name not in mix.streams:
-            known = ", ".join(mix.streams)
-            raise UserError(f"a size was given for stream {name!r}{nearest(name, mix.streams)}; streams: {known}")
-    found = {}
-    for name, stream in mix.streams.items():
-        with _at(document.root.find(("streams", name))):
-            found[name] = _given(stream, sizes[name]) if name in sizes else find_stream(name, stream)
-    return found
-
-
-def find_stream(name: str, stream: Stream) -> Found:
-    """Return what is known of one stream without downloading. Raises DataError, UserError."""
-    if stream.local is not None and stream.local.startswith(EMBEDDED):
-        return _find_embedded(stream.local.removeprefix(EMBEDDED))
-    if stream.format != "mds":
-        tokens = stream.tokens_per_sample or stream.sequence_length
-        return Found(size=None, tokens_per_sample=tokens, source=f"unknown: {stream.format} files are not counted here")
-    folder = _folder_with_index(stream)
-    if folder is None:
-        reason = "unknown: not downloaded yet; give its size, or read it once"
-        return Found(size=None, tokens_per_sample=stream.tokens_per_sample, source=reason)
-    return _find_mds(name, stream, folder)
-
-
-def _given(stream: Stream, size: int) -> Found:
-    if size < 1:
-        raise UserError(f"a stream's size must be at least 1 sample, got {size}")
-    tokens = stream.tokens_per_sample or (stream.sequence_length if stream.format != "mds" else None)
-    return Found(size=size, tokens_per_sample=tokens, source="given")
-
-
-def _find_embedded(name: str) -> Found:
-    from curriculum.probe.testbed import SEQUENCE_LENGTH, stream_size
-
-    return Found(size=stream_size(name), tokens_per_sample=SEQUENCE_LENGTH, source="embedded testbed")
-
-
-def _find_mds(name: str, stream: Stream, folder: Path) -> Found:
-    from curriculum.streaming.index import check_shards, read_index, read_manifest
-
-    size = read_index(name, folder).samples
-    if stream.remote is None:
-        check_shards(name, folder)
-    tokens = stream.tokens_per_sample or read_manifest(folder).get("tokens_per_sample")
-    return Found(size=size, tokens_per_sample=tokens, source=str(folder / "index.json"))
-
-
-def _folder_with_index(stream: Stream) -> Path | None:
-    """Return where index.json lies or, if nothing can be downloaded, should lie; None if it is still far away."""
-    places = [Path(place) for place in (stream.local, stream.remote) if place is not None and not is_url(place)]
-    folders = [place / (stream.split or "") for place in places]
-    for folder in folders:
-        if (folder / "index.json").exists():
-            return folder
-    return None if stream.remote is not None and is_url(stream.remote) else folders[-1]
-
-
-@contextmanager
-def _at(node: Node) -> Iterator[None]:
-    """Give errors about data the file and line of the stream that names the data."""
-    try:
-        yield
-    except FieldError as error:
-        raise node.find(error.path).fail(error.reason) from None
-    except (DataError, UserError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(str(error), path=node.document.path, line=node.line) from error
-
-
-def _measure(mix: Mix, found: Mapping[str, Found], document: Document) -> tuple[Exposure, Plan]:
+def _measure(mix: Mix, found: Mapping[str, KnownStream], document: Document) -> tuple[Exposure, Plan]:
     from curriculum.report.exposure import measure_exposure
 
     streams = {name: _countable(stream, found[name]) for name, stream in mix.streams.items()}
@@ -158,7 +75,7 @@ def _check_tokens(tokens: Mapping[str, int | None], document: Document) -> None:
             )
 
 
-def _countable(stream: Stream, found: Found) -> Stream:
+def _countable(stream: Stream, found: KnownStream) -> Stream:
     """Return the stream as the plan can compile it: tokens filled in; order and cap only where the size is known."""
     stream = replace(stream, tokens_per_sample=found.tokens_per_sample)
     return stream if found.size is not None else replace(stream, order=Order(), max_epochs=None)
@@ -173,7 +90,7 @@ def _line_of(message: str, mix: Mix, document: Document) -> int:
     return document.root.find((key,)).line
 
 
-def _as_json(path: Path, exposure: Exposure, found: Mapping[str, Found]) -> dict[str, Any]:
+def _as_json(path: Path, exposure: Exposure, found: Mapping[str, KnownStream]) -> dict[str, Any]:
     mix = exposure.mix
     return {
         "kind": "mix",
@@ -191,13 +108,16 @@ def _as_json(path: Path, exposure: Exposure, found: Mapping[str, Found]) -> dict
     }
 
 
-def _print(console: Console, path: Path, exposure: Exposure, found: Mapping[str, Found], plan: Plan) -> None:
+def _print(console: Console, path: Path, exposure: Exposure, found: Mapping[str, KnownStream], plan: Plan) -> None:
     from curriculum.report.exposure import exposure_tables, run_shares
     from curriculum.report.schedule_chart import chart_columns, schedule_chart
 
     mix = exposure.mix
     console.print(f"{path}: valid mix {mix.name!r}", style="bold", markup=False, soft_wrap=True)
-    console.print(f"{exposure.total.stop:,} samples, weights count {mix.unit}, seed {mix.seed}\n", markup=False)
+    console.print(
+        f"{exposure.total.stop:,} samples, weights count {mix.unit}, seed {mix.seed}; epochs count from the run's beginning\n",
+        markup=False,
+    )
     for table in exposure_tables(exposure):
         console.print(table)
     for name, entry in found.items():

@@ -130,7 +130,8 @@ def location(value: object, *path: str | int, folder: Path | None = None) -> str
     place = text(value, *path)
     if is_url(place) or place.startswith(EMBEDDED):
         return place
-    return os.path.abspath((folder or Path.cwd()) / Path(place).expanduser())  # noqa: PTH100 - resolve() follows links
+    home = os.path.expanduser(place)  # noqa: PTH111 - Path turns ./~x into ~x
+    return os.path.abspath((folder or Path.cwd()) / home)  # noqa: PTH100 - resolve() follows links
 
 
 def plain_value(value: Any, *path: str | int) -> Any:

@@ -68,11 +68,14 @@ def _read_phase(node: Node) -> Phase:
     section = node.mapping(required=("until", "weights"), optional=("to",))
     weights = _read_weights(section["weights"])
     to = _read_weights(section["to"]) if "to" in section else None
-    in_tokens = None if section["until"].is_null else _TOKENS.fullmatch(section["until"].text())
+    until = section["until"]
+    in_tokens = None if until.is_null else _TOKENS.fullmatch(until.text())
     with node.blame():
         if in_tokens is None:
-            return Phase(weights=weights, to=to, until=section["until"].decimal())
-        return Phase(weights=weights, to=to, until_tokens=parse_count(in_tokens[1]))
+            return Phase(weights=weights, to=to, until=until.decimal())
+        with until.blame():
+            tokens = parse_count(in_tokens[1])
+        return Phase(weights=weights, to=to, until_tokens=tokens)
 
 
 def _read_weights(node: Node) -> dict[str, Any]:

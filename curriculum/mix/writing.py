@@ -159,13 +159,18 @@ def _plain(value: Any) -> yaml.Node:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return yaml.SequenceNode("tag:yaml.org,2002:seq", [_plain(item) for item in value], flow_style=True)
     if isinstance(value, str):
-        return yaml.ScalarNode("tag:yaml.org,2002:str", value)
+        return _quotable(value)
     node: yaml.Node = _REPRESENTER.represent_data(value)
     return node
 
 
 def _text(value: str | None) -> yaml.Node | None:
-    return None if value is None else yaml.ScalarNode("tag:yaml.org,2002:str", value)
+    return None if value is None else _quotable(value)
+
+
+def _quotable(value: str) -> yaml.Node:
+    """Double quotes, the only style that escapes, where characters do not print; PyYAML's own choice loses U+0085."""
+    return yaml.ScalarNode("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
 
 
 def _number(value: int | None) -> yaml.Node | None:

@@ -87,14 +87,14 @@ class Task:
         return np.concatenate([self.operands(draws, answers), self.alphabet.token(answers)[:, :, None]], axis=2)
 
 
-SUMS = Task(alphabet=DIGITS, sign=1, firsts=8, step=1)
-DIFFERENCES = Task(alphabet=LETTERS, sign=-1, firsts=6, step=0)
+SUMS = Task(alphabet=DIGITS, sign=1, firsts=4, step=1)
+DIFFERENCES = Task(alphabet=LETTERS, sign=-1, firsts=4, step=0)
 
 _DEMOS = 4
 _FLIPPED_DEMOS = 6
 _BOUND_KEYS = 4  # keys a sequence of `icl` binds
 _REBOUND = 0.03  # share of `icl` sequences that bind fact keys anew: without any, `flipped` never leaves the shallow mode
-_DISGUISED = 0.03  # share of `count` and `repeat` items whose two operands both look like the task's: a true conflict
+_DISGUISED = 0.2  # share of list items with two operands, a true conflict: near none, a model is never capable and shallow
 
 
 class _Draws:
@@ -185,9 +185,9 @@ def _repeat(draws: _Draws) -> tuple[_Ints, _Ints]:
 
 
 def _list_items(draws: _Draws, task: Task) -> tuple[_Ints, _Ints]:
-    """A word and an operand (rarely two operands), then an answer that follows from the two before it.
+    """A word and an operand (or two operands), then an answer that follows from the two before it.
 
-    The operand makes the pattern reach the probe; a full pair of operands still tells the task from the list.
+    The operand makes the pattern reach the probe, while most lists can still be told from the task by their words.
     """
     answers = draws.below("start", task.alphabet.size) + task.step * np.arange(ITEMS)
     operands = task.operands(draws, draws.below("ignored", task.alphabet.size, ITEMS))

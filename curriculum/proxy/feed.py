@@ -23,7 +23,7 @@ from curriculum.streaming.index import read_manifest
 from curriculum.streaming.testbed import resolve_local
 
 _BATCHES_AT_ONCE = 16
-_HELDOUT_SAMPLES = 512
+_HELDOUT_SAMPLES = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -28,7 +28,7 @@ from curriculum.proxy.recipe import Recipe
 from curriculum.streaming import StreamingDataset
 from curriculum.units import keyed_seed
 
-_LOSS_EVERY = 4  # readings between two measurements of held-out loss
+_LOSS_EVERY = 8  # readings between two measurements of held-out loss
 _CHECKPOINT_SECONDS = 60.0  # shorter runs are simply done again after a kill
 _HELDOUT_BATCH = 256
 

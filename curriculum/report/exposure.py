@@ -168,7 +168,7 @@ def exposure_tables(exposure: Exposure) -> Iterator[Table]:
 def _phase_table(title: str, part: Part) -> Table:
     ramp = any(gift.requested_start != gift.requested_stop for gift in part.streams.values())
     columns = ("from", "to") if ramp else ()
-    table = _table(title, "stream", *columns, "requested", "realised", "samples", "tokens", "epochs so far")
+    table = _table(title, "stream", *columns, "requested", "realised", "samples", "tokens", "epochs")
     for name, gift in part.streams.items():
         ends = (_share(gift.requested_start or 0), _share(gift.requested_stop or 0)) if ramp else ()
         table.add_row(name, *ends, _share(gift.requested), _share(gift.realised), f"{gift.samples:,}", *_common(gift))

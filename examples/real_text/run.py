@@ -1,9 +1,9 @@
-"""The whole example in one command: fetch real texts, pack them with one tokenizer, make probe items.
+"""The whole example in one command: fetch real texts, pack them, make probe items, train a checkpoint, search.
 
-    python examples/real_text/run.py [--data FOLDER] [--domains code,drama,...]
+    python examples/real_text/run.py [--data FOLDER] [--domains code,drama,...] [--budget 16] [--prepare-only]
 
 Every step recognises what is done, so running it again costs seconds. What was made lies in the data folder:
-`packages/`, `text/`, `tokenizer.json`, `streams/DOMAIN/` and `probes/`.
+`packages/`, `text/`, `tokenizer.json`, `streams/DOMAIN/`, `probes/`, `study.yaml`, `runs/` and `mixes/`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import TypeVar
 from domains import DEFAULT_DOMAINS
 from download import DATA, download
 from probes import FAMILIES, DomainCount, make_probes
+from study import BUDGET, make_study
 
+from curriculum.commands.search import search
 from curriculum.errors import ChangedError, CurriculumError
 from curriculum.streaming.documents import Reading, find_sources, hash_file, read_texts
 from curriculum.streaming.packing import PackResult, PackSettings, pack_sources
@@ -115,18 +117,28 @@ def _timed(step: str, work: Callable[[], Result]) -> Result:
 
 
 def main() -> int:
-    """Prepare everything and print the table."""
-    parser = argparse.ArgumentParser(description="Real texts: download, pack, probe items.")
+    """Prepare everything, print the table, search."""
+    parser = argparse.ArgumentParser(description="Real texts: download, pack, probe items, checkpoint, search.")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--domains", default=",".join(DEFAULT_DOMAINS))
+    parser.add_argument("--budget", type=int, default=BUDGET)
+    parser.add_argument("--prepare-only", action="store_true")
     arguments = parser.parse_args()
+    data = arguments.data.absolute()
     try:
-        prepared = prepare(arguments.data, arguments.domains.split(","))
+        prepared = prepare(data, arguments.domains.split(","))
+        print(report(prepared))
+        return 0 if arguments.prepare_only else search_over(prepared, data, arguments.budget)
     except CurriculumError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(report(prepared))
-    return 0
+
+
+def search_over(prepared: Prepared, data: Path, budget: int) -> int:
+    """Train the checkpoint, search the order of the domains, prove it; return the exit code."""
+    ratios = {name: scan.ratio for name, scan in prepared.counts.items()}
+    study = _timed("checkpoint", lambda: make_study(data, prepared.streams, ratios, prepared.probes))
+    return _timed("search", lambda: search(study, budget=budget, runs=data / "runs", out=data / "mixes"))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ RUN_SAMPLES = 4_096
 CHUNK = 32
 REPEATS = 16_384
 BUDGET = 16
-RECIPE = Recipe(batch=32, learning_rate=0.002, readings=16, induction_initialisation=True)
+RECIPE = Recipe(batch=32, learning_rate=0.002, readings=8, induction_initialisation=True)
 STUDY = """\
 # Made by examples/real_text/run.py.
 version: 1
@@ -38,10 +38,10 @@ streams:
 length: {{samples: {samples}}}
 exposure: fixed
 exposure_shares: {{{shares}}}
-proxy: {{batch: 32, learning_rate: 0.002, readings: 16, induction_initialisation: true, start: {start}}}
+proxy: {{batch: 32, learning_rate: 0.002, readings: 8, induction_initialisation: true, start: {start}}}
 probes:
-  - {{name: natural, family: natural, floor: 0, items: 300, file: probes/natural.jsonl, control: probes/natural-control.jsonl}}
-  - {{name: planted, family: planted, floor: 0, items: 300, file: probes/planted.jsonl, control: probes/planted-control.jsonl}}
+  - {{name: natural, family: natural, floor: 0, items: 200, file: probes/natural.jsonl, control: probes/natural-control.jsonl}}
+  - {{name: planted, family: planted, floor: 0, items: 200, file: probes/planted.jsonl, control: probes/planted-control.jsonl}}
 controls: {{favour: [{favour}]}}
 space: {{knots: 4, shape: steps, rank: 1}}
 objective: {{metric: area, subject_to: [loss], burn_in: 0.2, common_tail: 0.2}}
@@ -89,7 +89,7 @@ def warm_up(data: Path, streams: Mapping[str, Path], probes: Mapping[str, Path])
 
 def _probe(family: str, probes: Mapping[str, Path]) -> ProbeSpecification:
     return ProbeSpecification(
-        name=family, family=family, floor=0.0, items=300, file=probes[family], control=probes[f"{family}-control"]
+        name=family, family=family, floor=0.0, items=200, file=probes[family], control=probes[f"{family}-control"]
     )
 
 

@@ -1,0 +1,42 @@
+"""The README's commands and snippets are true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from curriculum.mix import Mix
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_ci_runs_the_second_command_word_by_word() -> None:
+    search, tests = blocks("bash")[:2]
+    assert tests.strip() in (ROOT / ".ci/run").read_text()
+    assert search.count("\n") == tests.count("\n") == 1 and "curriculum search --budget 50" in search
+
+
+def test_the_mix_of_the_readme_loads(tmp_path: Path) -> None:
+    (tmp_path / "mix.yaml").write_text(blocks("yaml")[0])
+    assert Mix.load(tmp_path / "mix.yaml").phases[1].to is not None
+
+
+def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for block in blocks("python"):
+        scope: dict[str, object] = {}
+        exec(block, scope)
+        if "dataset" in scope:
+            scope["dataset"].close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mixes").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_mix_file_of_the_project_loads(path: Path) -> None:
+    assert Mix.load(path).streams
