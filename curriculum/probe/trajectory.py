@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from curriculum.errors import FileError
 from curriculum.probe.modes import HYSTERESIS, RunMeasures, measure_run, modes_of
 from curriculum.probe.scoring import Reading
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second, which `curriculum check` need not pay: imported where a table is made
 
 COLUMNS = (
     "position",
@@ -40,6 +43,8 @@ class Trajectory:
     @classmethod
     def of(cls, readings: Iterable[tuple[int, int, Reading]], *, hysteresis: float = HYSTERESIS) -> Trajectory:
         """Make a trajectory of (position, step, reading) triples, in order of position."""
+        import pandas as pd
+
         rows = [{"position": position, "step": step, **asdict(reading)} for position, step, reading in readings]
         table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
         table["mode"] = ""
@@ -50,6 +55,8 @@ class Trajectory:
     @classmethod
     def load(cls, path: Path) -> Trajectory:
         """Read a trajectory that a run or an external trainer wrote. Raises FileError for missing columns or values."""
+        import pandas as pd
+
         try:
             table = pd.read_parquet(path)
         except FileNotFoundError:

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
@@ -33,11 +32,12 @@ from curriculum.probe.specification import PROOF_DRAW, SEARCH_DRAW
 from curriculum.proxy.feed import stream_folder
 from curriculum.proxy.run import RunRequest, RunResult
 from curriculum.search import controls
-from curriculum.search.objective import Reference, Score, as_json, reference_of, score_run, search_value, violations
+from curriculum.search.conclusion import Trial, describe, winning_mix
+from curriculum.search.objective import Reference, Score, reference_of, score_run, search_value, violations
 from curriculum.search.proposals import Proposal, Proposals
 from curriculum.search.space import SearchSpace
 from curriculum.search.study import HAND_MADE, Study, changed_study
-from curriculum.search.verdict import Arm, Verdict, arm_as_json, judge, leader, mean_interval, paired_gain
+from curriculum.search.verdict import Arm, Verdict, judge, leader
 from curriculum.search.workers import Outcome, Workers
 from curriculum.search.workload import Workload, count_runs
 from curriculum.streaming.index import read_index, read_manifest
@@ -55,17 +55,6 @@ class Observer(Protocol):
 
     def trial(self, number: int, name: str, value: float | None) -> None:
         """A trial has been told its value."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
-    """A proposal with its score (None: its run failed)."""
-
-    proposal: Proposal
-    request: RunRequest
-    score: Score | None
-    value: float
-    excess: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -297,11 +286,15 @@ class Coordinator:
         static = arms["static"]
         first = leader(self.study, [arms[name] for name in names], static)
         verdict = judge(self.study, first, static, comparisons=len(names))
-        trial = next(trial for trial in trials if trial.proposal.name == first.name)
-        document = self._document(verdict, arms, names, trials, seconds)
+        document = describe(self.study, verdict, arms, names, trials) | {
+            "seconds": round(seconds, 1),
+            "study": str(self.folder),
+        }
         mix = path = None
         if verdict.kind in ("winner", "transient"):
-            mix = self._winner(trial, verdict, arms, document, created)
+            trial = next(trial for trial in trials if trial.proposal.name == first.name)
+            seeds = [self._seed("proof", index) for index in range(self.study.search.finalist_seeds)]
+            mix = winning_mix(self.study, trial, verdict, arms, seeds=seeds, created=created)
             path = self.out / f"{self.study.name}.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
             mix.dump(path)
@@ -316,57 +309,6 @@ class Coordinator:
             failed=sum(trial.score is None for trial in trials),
             document=document,
         )
-
-    def _document(
-        self, verdict: Verdict, arms: Mapping[str, Arm], names: Sequence[str], trials: Sequence[Trial], seconds: float
-    ) -> dict[str, Any]:
-        static, first = arms["static"], arms[verdict.arm]
-        hand = [arm for name, arm in arms.items() if name in HAND_MADE]
-        best = max(hand, key=lambda arm: arm.mean(self.study.objective.metric), default=None)
-        return {
-            "verdict": verdict.kind,
-            "words": verdict.words,
-            "mix": None,
-            "winner": verdict.arm,
-            "gain_over_static": verdict.gain.as_json(),
-            "gain_in_tail": None if verdict.tail_gain is None else verdict.tail_gain.as_json(),
-            "broken_constraints": list(verdict.broken),
-            "best_hand_made": None if best is None else best.name,
-            "gain_over_best_hand_made": None
-            if best is None
-            else paired_gain(first, best, self.study.objective.metric).as_json(),
-            "finalists": [arm_as_json(arms[name], static) for name in names],
-            "controls": [arm_as_json(arm, static) for name, arm in arms.items() if name not in names],
-            "trials": len(trials),
-            "failed": sum(trial.score is None for trial in trials),
-            "best_trials": [
-                {"trial": trial.proposal.number, "name": trial.proposal.name, "value": trial.value, **as_json(trial.score)}
-                for trial in sorted(trials, key=lambda trial: -trial.value)[:10]
-                if trial.score is not None
-            ],
-            "seconds": round(seconds, 1),
-            "study": str(self.folder),
-        }
-
-    def _winner(
-        self, trial: Trial, verdict: Verdict, arms: Mapping[str, Arm], document: Mapping[str, Any], created: str
-    ) -> Mix:
-        metric = self.study.objective.metric
-        values = {
-            name: mean_interval([score.metric(metric) for score in arms[name].scores]) for name in (verdict.arm, "static")
-        }
-        provenance = {
-            "study": self.study.name,
-            "trial": trial.proposal.number,
-            "seeds": [self._seed("proof", index) for index in range(self.study.search.finalist_seeds)],
-            "verdict": verdict.kind,
-            "score": {metric: values[verdict.arm].as_json(), "gain": verdict.gain.as_json()},
-            "control": {"name": "static", metric: values["static"].as_json()},
-            "gain_in_tail": document["gain_in_tail"],
-            "created": created,
-            "versions": {"curriculum": __version__, "torch": version("torch"), "optuna": version("optuna")},
-        }
-        return replace(trial.request.mix, name=self.study.name, provenance=provenance)
 
     def _seed(self, purpose: str, index: int) -> int:
         return keyed_seed("seed", self.study.seed, purpose, index) % 10**6
