@@ -185,8 +185,8 @@ def arm(name: str, values: list[float], **changes: float) -> Arm:
     return Arm(name=name, scores=scores, tail=scores)
 
 
-LOW = [0.30, 0.32, 0.28, 0.31, 0.33]
-HIGH = [0.80, 0.85, 0.78, 0.82, 0.84]
+LOW = [0.30, 0.32, 0.28, 0.31, 0.33] * 2
+HIGH = [0.80, 0.85, 0.78, 0.82, 0.84] * 2
 
 
 def test_the_interval_is_students(study: Study) -> None:
@@ -197,26 +197,33 @@ def test_the_interval_is_students(study: Study) -> None:
 
 def test_verdicts(study: Study) -> None:
     static = arm("static", LOW)
-    lasting = Arm(name="x", scores=arm("x", HIGH).scores, tail=tuple(score(0, tail=t) for t in (0.5, 0.6, 0.7, 0.6, 0.5)))
-    fading = replace(lasting, tail=tuple(score(0, tail=t) for t in (0.1, 0.0, -0.1, 0.0, 0.0)))
+    lasting = Arm(name="x", scores=arm("x", HIGH).scores, tail=tuple(score(0, tail=t) for t in (0.5, 0.6, 0.7, 0.6, 0.5) * 2))
+    fading = replace(lasting, tail=tuple(score(0, tail=t) for t in (0.1, 0.0, -0.1, 0.0, 0.0) * 2))
     plain = replace(static, tail=tuple(score(0) for _ in LOW))
     assert judge(study, lasting, plain, 2).kind == "winner"
     assert judge(study, fading, plain, 2).kind == "transient"
-    assert judge(study, arm("x", [0.31, 0.30, 0.30, 0.31, 0.32]), static, 2).kind == "tie"
-    wide = judge(study, arm("x", [0.9, 0.1, 0.2, 0.8, 0.5]), static, 2)
+    assert judge(study, arm("x", [0.31, 0.31, 0.30, 0.31, 0.32] * 2), static, 2).kind == "tie"
+    wide = judge(study, arm("x", [0.9, 0.1, 0.2, 0.8, 0.5] * 2), static, 2)
     assert wide.kind == "none" and "No curriculum beat the static mix" in wide.words
     shallow_end = judge(study, arm("x", HIGH, final=-0.2), static, 2)
     assert shallow_end.kind == "none" and "final margin -0.200 is under static's 0.500" in shallow_end.words
     assert judge(study, arm("x", HIGH, loss=1.2), static, 2).kind == "none"
+    worse = judge(study, arm("x", [value - 0.01 for value in LOW]), static, 2)
+    assert worse.kind == "none" and worse.gain.high < 0
+
+
+def test_nothing_is_claimed_from_fewer_than_ten_pairs(study: Study) -> None:
+    few = judge(study, arm("x", HIGH[:9], tail=0.5), arm("static", LOW[:9]), 1)
+    assert few.gain.low > 0 and few.kind == "none" and "needs at least 10 seeds" in few.words
 
 
 def test_correction_for_several_finalists_widens_the_interval(study: Study) -> None:
-    slight = arm("x", [0.36, 0.33, 0.34, 0.31, 0.38])
+    slight = arm("x", [0.36, 0.33, 0.34, 0.31, 0.38] * 2)
     assert judge(study, slight, arm("static", LOW), 1).gain.low > judge(study, slight, arm("static", LOW), 4).gain.low
 
 
 def test_the_leader_keeps_the_constraints_if_any_finalist_does(study: Study) -> None:
-    static, best, kept = arm("static", LOW), arm("best", HIGH, final=-1.0), arm("kept", [0.5] * 5)
+    static, best, kept = arm("static", LOW), arm("best", HIGH, final=-1.0), arm("kept", [0.5] * 10)
     assert leader(study, [best, kept], static).name == "kept"
     assert leader(study, [best], static).name == "best"
     assert broken_constraints(study, arm("x", HIGH, loss=1.04), static) == ()

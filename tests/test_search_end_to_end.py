@@ -43,7 +43,7 @@ early = float(mix.phases[0].weights["arith"] / sum(mix.phases[0].weights.values(
 fixed = dict(probe="p", family="f", accuracy=1.0, control_margin=1.0, capable=True)
 rows = [dict(position=p, step=p, margin=early, low=early, high=early, **fixed) for p in range(128, 513, 128)]
 pd.DataFrame(rows).to_parquet(f"{out}/trajectory.parquet")
-pd.DataFrame([dict(position=512, stream="arith", loss=1.0)]).to_parquet(f"{out}/loss.parquet")
+pd.DataFrame([dict(position=512, stream=stream, loss=1.0) for stream in mix.streams]).to_parquet(f"{out}/loss.parquet")
 """
 
 

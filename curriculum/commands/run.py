@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ def run(
         probes=study.probes,
         item_seed=study.seed,
         command=None if study.command is None else study.command.words,
+        command_timeout=3600.0 if study.command is None else study.command.timeout,
+        command_retries=0 if study.command is None else study.command.retries,
     )
-    result = _perform(request, runs / mix.name)
+    result = _perform(request, runs / re.sub(r"[^\w-]+", "-", mix.name))
     if as_json:
         print(json.dumps(as_document(study, result), indent=1))
     else:

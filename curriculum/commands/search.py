@@ -14,7 +14,7 @@ from curriculum.report.progress import SearchProgress
 from curriculum.report.search_table import print_search
 from curriculum.search.coordinator import Coordinator, SearchResult
 from curriculum.search.study import Study, load_study
-from curriculum.search.workload import Workload, estimate
+from curriculum.search.workload import Workload, count_runs, estimate
 
 INTERRUPTED = 130
 
@@ -37,7 +37,7 @@ def search(
     console = Console(stderr=True)
     study = load_study(study_path)
     count = workers or os.cpu_count() or 1
-    workload = Coordinator(study, runs=runs, out=out, workers=count, observer=_Silent()).workload(budget)
+    workload = count_runs(study, budget)
     if dry_run:
         return _announce_only(study, budget, runs=runs, workers=count, as_json=as_json)
     console.print(f"Study {study.name!r}: {workload.words()}, on {count} workers.", highlight=False)
@@ -70,21 +70,11 @@ def _run(
         SearchProgress(console, workload.runs, workers) as progress,
         Coordinator(study, runs=runs, out=out, workers=workers, observer=progress, storage=storage) as coordinator,
     ):
-        return _draining(coordinator, budget, console)
-
-
-def _draining(coordinator: Coordinator, budget: int, console: Console) -> SearchResult:
-    """The first Ctrl-C lets the runs that have begun finish, the second stops at once."""
-    try:
         return coordinator.run(budget)
-    except KeyboardInterrupt:
-        console.print("\nFinishing the runs that have begun (Ctrl-C again stops at once)", highlight=False)
-        coordinator.workers.drain()
-        raise
 
 
 def _announce_only(study: Study, budget: int, *, runs: Path, workers: int, as_json: bool) -> int:
-    coordinator = Coordinator(study, runs=runs, out=runs, workers=workers, observer=_Silent())
+    coordinator = Coordinator(study, runs=runs, out=runs, workers=workers)
     sample = coordinator.request("timing", coordinator.static, 0)
     workload = estimate(study, budget, sample, workers, coordinator.tokens_per_sample)
     if as_json:
@@ -104,19 +94,6 @@ def _announce_only(study: Study, budget: int, *, runs: Path, workers: int, as_js
     else:
         print(f"Study {study.name!r}, budget {budget}, {workers} workers: {workload.words()}.")
     return 0
-
-
-class _Silent:
-    """An observer that is told and says nothing."""
-
-    def stage(self, name: str, runs: int) -> None:
-        """Nothing."""
-
-    def finished(self, outcome: object) -> None:
-        """Nothing."""
-
-    def trial(self, number: int, name: str, value: float | None) -> None:
-        """Nothing."""
 
 
 def _same_command() -> str:

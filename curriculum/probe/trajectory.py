@@ -68,6 +68,7 @@ class Trajectory:
             raise FileError(f"a trajectory needs the columns {', '.join(COLUMNS)}; {missing[0]!r} is missing", path=path)
         if len(table) == 0:
             raise FileError("the trajectory holds no reading", path=path)
+        table = table.sort_values("position", kind="stable").reset_index(drop=True)
         wrong = table.index[~np.isfinite(table["margin"].astype(float))]
         if len(wrong):
             raise FileError(f"row {wrong[0]}: the margin is not a finite number", path=path)
@@ -75,7 +76,7 @@ class Trajectory:
             table["mode"] = ""
             for _, probe in table.groupby("probe", sort=False):
                 table.loc[probe.index, "mode"] = modes_of(list(probe["margin"]), list(probe["capable"]))
-        return cls(table[list(COLUMNS)].sort_values("position", kind="stable").reset_index(drop=True))
+        return cls(table[list(COLUMNS)])
 
     def save(self, path: Path) -> None:
         """Write the table as Parquet."""

@@ -16,19 +16,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from curriculum.errors import DataError
+from curriculum.errors import DataError, ResourceError
 from curriculum.proxy.model import Proxy
 
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 
 
 def save_checkpoint(folder: Path, model: Proxy, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Write model, optimizer and `state` (JSON) to `folder`, replacing what is there."""
+    """Write model, optimizer and `state` (JSON) to `folder`, replacing what is there. Raises ResourceError."""
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, building / _WEIGHTS)
-    save_file(_flat(model, optimizer), building / _OPTIMIZER)
+    try:
+        save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, building / _WEIGHTS)
+        save_file(_flat(model, optimizer), building / _OPTIMIZER)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise ResourceError(f"the checkpoint {folder} could not be written: {error}; free space there and go on") from None
     (building / _STATE).write_text(json.dumps(dict(state)))
     shutil.rmtree(folder, ignore_errors=True)
     building.replace(folder)

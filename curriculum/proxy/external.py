@@ -5,8 +5,9 @@ Idea: the contract is two files. The command is given the mix it must play and t
     proxy: {command: "train.sh {mix} {seed} {out}", timeout: 3600, retries: 1}
 
 It must leave `{out}/trajectory.parquet` (see `probe.trajectory`), and should leave `{out}/loss.parquet` (position,
-stream, loss). `{out}` stays the same from try to try, so the program may resume from what it left there. The price of an
-outside program is that we cannot promise its determinism.
+stream, loss), in samples from 0 to the mix's `samples`. `{out}` stays the same from try to try, so the program may resume
+from what it left there. `{draw}`, if the command names it, is 0 in the search and 1 in the proof: the program should ask
+other probe items then. The price of an outside program is that we cannot promise its determinism, nor its fresh items.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ import shlex
 import signal
 import subprocess
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pandas as pd
 
 from curriculum.errors import FileError, RunError, UserError
 from curriculum.probe import Trajectory
+from curriculum.probe.modes import Mode
 from curriculum.proxy.run import RunRequest
 
 _PLACEHOLDERS = ("mix", "seed", "out")
+_PID = "command.pid"
 _LOG_TAIL = 15  # lines of the program's output shown when it fails
 
 
@@ -44,13 +49,14 @@ def train_outside(request: RunRequest, folder: Path) -> tuple[Trajectory, pd.Dat
     """Run the command (again after a failure, up to its retries) and read what it left. Raises RunError, FileError."""
     mix_file = folder / "mix.yaml"
     request.played_mix().dump(mix_file)
-    values = {"mix": str(mix_file), "seed": str(request.seed), "out": str(folder)}
+    values = {"mix": str(mix_file), "seed": str(request.seed), "out": str(folder), "draw": str(request.draw)}
     words = [_fill(word, values) for word in shlex.split(request.command or "")]
+    _stop_leftover(folder)
     for attempt in range(request.command_retries + 1):
-        failure = _attempt(words, folder / f"command-{attempt}.log", request.command_timeout)
+        failure = _attempt(words, folder, attempt, request.command_timeout)
         if failure is None:
-            return _read(folder)
-    raise RunError(f"run {folder.name}: {failure}")
+            return _read(folder, request)
+    raise RunError(failure)
 
 
 def _fill(word: str, values: dict[str, str]) -> str:
@@ -59,13 +65,15 @@ def _fill(word: str, values: dict[str, str]) -> str:
     return word
 
 
-def _attempt(words: list[str], log: Path, timeout: float) -> str | None:
+def _attempt(words: list[str], folder: Path, attempt: int, timeout: float) -> str | None:
     """Run the program once, its children in one process group; return what went wrong."""
+    log = folder / f"command-{attempt}.log"
     with log.open("w") as output:
         try:
             process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         except OSError as error:
             raise UserError(f"proxy command: {words[0]!r} cannot be started: {error.strerror}") from None
+        (folder / _PID).write_text(str(process.pid))
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -80,18 +88,49 @@ def _attempt(words: list[str], log: Path, timeout: float) -> str | None:
     return f"the command {shlex.join(words)} ended with exit code {code} (log: {log}):\n{tail}"
 
 
+def _stop_leftover(folder: Path) -> None:
+    """Stop the program of an earlier try that outlived its search (kill -9): two must not write into one folder."""
+    try:
+        process = int((folder / _PID).read_text())
+        if str(folder).encode() in Path(f"/proc/{process}/cmdline").read_bytes():  # else the number is somebody else's
+            os.killpg(process, signal.SIGKILL)
+    except (OSError, ValueError):
+        return
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def _read(folder: Path) -> tuple[Trajectory, pd.DataFrame]:
-    trajectory = Trajectory.load(folder / "trajectory.parquet")
-    path = folder / "loss.parquet"
+def _read(folder: Path, request: RunRequest) -> tuple[Trajectory, pd.DataFrame]:
+    """Read and check what the program left. Raises RunError: a program that writes nonsense has failed this run."""
+    try:
+        trajectory = Trajectory.load(folder / "trajectory.parquet")
+        loss = _read_loss(folder / "loss.parquet", set(request.mix.streams))
+    except FileError as error:
+        raise RunError(str(error)) from None
+    table = trajectory.table
+    if int(table["position"].max()) != request.samples:
+        raise RunError(
+            f"the trajectory's last position must be the run's end, sample {request.samples}, got "
+            f"{table['position'].max()} (positions count samples, not steps)"
+        )
+    if not table["mode"].isin(get_args(Mode)).all():
+        raise RunError(f"wanted modes {', '.join(get_args(Mode))}, or no column `mode`")
+    if not table["margin"].between(-1, 1).all():
+        raise RunError("a margin lies outside [-1, 1]; it is P(correct) - P(shallow)")
+    return trajectory, loss
+
+
+def _read_loss(path: Path, streams: set[str]) -> pd.DataFrame:
     if not path.exists():
-        return trajectory, pd.DataFrame({"position": [], "stream": [], "loss": []})
+        return pd.DataFrame({"position": [], "stream": [], "loss": []})
     loss = pd.read_parquet(path)
     missing = [column for column in ("position", "stream", "loss") if column not in loss.columns]
     if missing:
         raise FileError(f"wanted the columns position, stream, loss; {missing[0]!r} is missing", path=path)
-    return trajectory, loss
+    last = loss[loss["position"] == loss["position"].max()]
+    if set(last["stream"]) != streams or not np.isfinite(loss["loss"]).all():
+        raise FileError(f"wanted a finite loss of each of {', '.join(sorted(streams))} at the last position", path=path)
+    return loss

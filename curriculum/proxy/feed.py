@@ -35,12 +35,19 @@ class Batch:
 
 
 def make_batch(samples: list[dict[str, Any]]) -> Batch:
-    """Stack samples: column `tokens`, and `loss_mask` where the stream has one (else every token is a target)."""
+    """Stack samples: column `tokens`, and `loss_mask` where the stream has one (else every token is a target).
+
+    Raises DataError when samples differ in length.
+    """
+    lengths = {len(sample["tokens"]) for sample in samples}
+    if len(lengths) > 1:
+        raise DataError(
+            f"the streams' samples differ in length ({sorted(lengths)} tokens); pack them all with one sequence length"
+        )
     tokens = torch.from_numpy(np.stack([sample["tokens"] for sample in samples]).astype(np.int64))
-    if "loss_mask" not in samples[0]:
-        return Batch(tokens=tokens, targets=torch.ones_like(tokens, dtype=torch.bool))
-    mask = np.stack([sample["loss_mask"] for sample in samples])
-    return Batch(tokens=tokens, targets=torch.from_numpy(mask.astype(bool)))
+    everything = np.ones(tokens.shape[1], dtype=bool)
+    mask = np.stack([np.asarray(sample.get("loss_mask", everything), dtype=bool) for sample in samples])
+    return Batch(tokens=tokens, targets=torch.from_numpy(mask))
 
 
 def batches(dataset: StreamingDataset, batch: int, *, start: int, stop: int) -> Iterator[Batch]:

@@ -16,8 +16,9 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
@@ -27,11 +28,12 @@ import numpy as np
 import pandas as pd
 
 from curriculum import __version__
-from curriculum.errors import CurriculumError, RunError
-from curriculum.mix import Mix
+from curriculum.errors import CurriculumError, RunError, UserError
+from curriculum.mix import Mix, Stream
 from curriculum.probe import Trajectory
 from curriculum.probe.specification import ProbeSpecification
 from curriculum.proxy.recipe import Recipe
+from curriculum.streaming.index import read_index
 from curriculum.units import keyed_seed
 
 _RECORD = "run.json"
@@ -62,16 +64,19 @@ class RunRequest:
         return replace(self.mix, samples=self.samples, seed=keyed_seed("data", self.mix.seed, self.seed) % 2**31)
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the result, as JSON."""
+        """Return what decides the result, as JSON: data and files by their digests, so that changed ones make another run."""
         recipe = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.recipe).items()}
         probes = [
             {name: str(value) if isinstance(value, Path) else value for name, value in asdict(probe).items()}
             for probe in self.probes
         ]
-        sources = {name: [stream.local, stream.remote] for name, stream in self.mix.streams.items()}
+        data = {name: list(_digests(name, stream)) for name, stream in self.mix.streams.items()}
+        files = [probe.file for probe in self.probes] + [probe.control for probe in self.probes]
+        files += [] if self.recipe.start is None else sorted(self.recipe.start.glob("weights.*"))
         return {
             "mix": self.played_mix().canonical(),
-            "streams": sources,
+            "data": data,
+            "files": {str(path): _file_digest(path) for path in files if path is not None},
             "seed": self.seed,
             "samples": self.samples,
             "proxy": recipe if self.command is None else {"command": self.command},
@@ -124,7 +129,7 @@ def perform(
         trajectory, loss = train_outside(request, folder)
     seconds = monotonic() - started
     _write(request, folder, trajectory, loss, seconds)
-    if not keep_final:
+    if request.command is None and not keep_final:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return RunResult(folder=folder, samples=request.samples, trajectory=trajectory, loss=loss, seconds=seconds)
 
@@ -136,6 +141,7 @@ def _train(
     from curriculum.proxy.training import train
 
     mix = request.played_mix()
+    _check_probes(request)
     encode = encoder_for(mix)
     progress = train(
         mix,
@@ -151,6 +157,40 @@ def _train(
     if not np.isfinite(loss["loss"]).all():
         raise RunError(f"run {folder.name}: a held-out loss is not finite; lower the learning_rate")
     return Trajectory.of(progress.readings), loss
+
+
+def _check_probes(request: RunRequest) -> None:
+    """The testbed's probes speak its vocabulary: asked of a model of other streams they mean nothing."""
+    probe = next((probe.name for probe in request.probes if probe.builtin is not None), None)
+    foreign = [name for name, stream in request.mix.streams.items() if not str(stream.local).startswith("testbed:")]
+    if probe is not None and foreign:
+        raise UserError(
+            f"probe {probe!r} is built in for the testbed, but stream {foreign[0]!r} is your own; name a study whose probes "
+            "were made for your streams (for `curriculum run`: --study FILE)"
+        )
+
+
+def _digests(name: str, stream: Stream) -> Iterator[str]:
+    """Yield a digest of the stream's training index and, if it has one, of its held-out index."""
+    from curriculum.proxy.feed import stream_folder
+
+    folder = stream_folder(name, stream)
+    yield read_index(name, folder).digest
+    if (folder / "heldout" / "index.json").exists():
+        yield read_index(name, folder / "heldout").digest
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "missing"  # whoever reads the file says so
+    return _digest_of_version(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=256)
+def _digest_of_version(path: Path, modified: int, size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write(request: RunRequest, folder: Path, trajectory: Trajectory, loss: pd.DataFrame, seconds: float) -> None:
@@ -177,14 +217,15 @@ def load_run(folder: Path) -> RunResult | None:
     """Return the run that a folder holds, or None when it is not whole."""
     try:
         record: Mapping[str, Any] = json.loads((folder / _RECORD).read_text())
+        samples, seconds = int(record["samples"]), float(record["seconds"])
         trajectory = Trajectory.load(folder / "trajectory.parquet")
         loss = pd.read_parquet(folder / "loss.parquet")
-    except (OSError, ValueError, KeyError, CurriculumError):
+    except (OSError, ValueError, KeyError, TypeError, CurriculumError):
         return None
     return RunResult(
         folder=folder,
-        samples=int(record["samples"]),
+        samples=samples,
         trajectory=trajectory,
         loss=loss,
-        seconds=float(record["seconds"]),
+        seconds=seconds,
     )

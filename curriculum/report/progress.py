@@ -23,7 +23,7 @@ class SearchProgress:
         self._console, self._total, self._workers = console, total_runs, workers
         self._status = console.status("starting the workers") if console.is_terminal else None
         self._stage, self._stage_runs, self._stage_done = "", 0, 0
-        self._done = self._failed = self._before = 0
+        self._failed = self._before = 0
         self._best: float | None = None
         self._recent: deque[float] = deque(maxlen=8)
         self._printed = 0.0
@@ -45,12 +45,11 @@ class SearchProgress:
 
     def finished(self, outcome: Outcome) -> None:
         """A run has ended."""
-        self._done += 1
         self._stage_done += 1
         if outcome.failure is not None:
             self._failed += 1
             self._console.print(f"run {outcome.request.run_id()} failed: {outcome.failure}", markup=False, highlight=False)
-        elif outcome.result is not None:
+        elif outcome.result is not None and not outcome.found:
             self._recent.append(outcome.result.seconds)
         self._show()
 
@@ -58,6 +57,14 @@ class SearchProgress:
         """A trial has been told its value."""
         if value is not None and (self._best is None or value > self._best):
             self._best = value
+
+    def interrupted(self) -> None:
+        """Ctrl-C: the runs that have begun are being finished."""
+        self.notice("finishing the runs that have begun (Ctrl-C again stops at once)")
+
+    def notice(self, text: str) -> None:
+        """Something a person should know."""
+        self._console.print(text, markup=False, highlight=False)
 
     def _show(self, *, now: bool = False) -> None:
         line = self._line()

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from curriculum import __version__
+from curriculum.errors import RunError
 from curriculum.mix import Mix
 from curriculum.proxy.run import RunRequest
 from curriculum.search.objective import Score, as_json
@@ -20,10 +21,10 @@ _BEST_TRIALS = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """A proposal with its score (None: its run failed)."""
+    """A proposal with its score (None: its run failed) and its run (None: the data cannot play it)."""
 
     proposal: Proposal
-    request: RunRequest
+    request: RunRequest | None
     score: Score | None
     value: float
     excess: float
@@ -39,14 +40,15 @@ def describe(
         "verdict": verdict.kind,
         "words": verdict.words,
         "mix": None,
-        "winner": verdict.arm,
+        "winner": verdict.arm if verdict.kind in ("winner", "transient") else None,
+        "leader": verdict.arm,
         "gain_over_static": verdict.gain.as_json(),
         "gain_in_tail": None if verdict.tail_gain is None else verdict.tail_gain.as_json(),
         "broken_constraints": list(verdict.broken),
         "best_hand_made": None if best is None else best.name,
-        "gain_over_best_hand_made": None if best is None else paired_gain(first, best, metric).as_json(),
-        "finalists": [arm_as_json(arms[name], static) for name in names],
-        "controls": [arm_as_json(arm, static) for name, arm in arms.items() if name not in names],
+        "gain_over_best_hand_made": None if best is None else paired_gain(first, best, metric, len(names)).as_json(),
+        "finalists": [arm_as_json(arms[name], static, metric, len(names)) for name in names],
+        "controls": [arm_as_json(arm, static, metric, len(names)) for name, arm in arms.items() if name not in names],
         "trials": len(trials),
         "failed": sum(trial.score is None for trial in trials),
         "best_trials": [
@@ -61,6 +63,8 @@ def winning_mix(
     study: Study, trial: Trial, verdict: Verdict, arms: Mapping[str, Arm], *, seeds: Sequence[int], created: str
 ) -> Mix:
     """Return the winner's mix under the study's name; its provenance says how it was found and proven."""
+    if trial.request is None:
+        raise RunError(f"trial {trial.proposal.number} has no run, so it cannot have won")
     metric = study.objective.metric
     values = {name: mean_interval([score.metric(metric) for score in arms[name].scores]) for name in (verdict.arm, "static")}
     provenance = {

@@ -20,7 +20,7 @@ from math import lcm
 
 import numpy as np
 
-from curriculum.errors import RunError
+from curriculum.errors import RunError, UserError
 from curriculum.mix import Mix, Phase
 from curriculum.plan.permutation import shuffled
 from curriculum.plan.schedule import phase_ends, proportions
@@ -43,6 +43,11 @@ def static(shares: Shares) -> tuple[Phase, ...]:
 def hand_made(name: str, shares: Shares, favour: Iterable[str]) -> tuple[Phase, ...]:
     """Return a hand-made curriculum around `favour`ed streams, by name."""
     mean = sum((shares[stream] for stream in set(favour)), Fraction(0))
+    if not 0 < mean < 1:
+        raise UserError(
+            f"controls: the favoured streams ({', '.join(favour)}) hold {float(mean):.0%} of the exposure, so that no order "
+            "of them can be favoured; name other streams or change exposure_shares"
+        )
     room = min(mean, 1 - mean)
     if name == "hold-then-low":
         high = min(mean + room, _LARGEST)

@@ -13,48 +13,32 @@ again, and finding most of the work done. One lock keeps a second coordinator ou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from curriculum import __version__
-from curriculum.errors import ChangedError, ResourceError, RunError, UserError
+from curriculum.errors import DataError, RunError
 from curriculum.mix import Mix, Phase
 from curriculum.probe.specification import PROOF_DRAW, SEARCH_DRAW
 from curriculum.proxy.feed import stream_folder
 from curriculum.proxy.run import RunRequest, RunResult
 from curriculum.search import controls
 from curriculum.search.conclusion import Trial, describe, winning_mix
+from curriculum.search.folder import StudyFolder, write_json
 from curriculum.search.objective import Reference, Score, reference_of, score_run, search_value, violations
+from curriculum.search.observer import Observer, Silent
 from curriculum.search.proposals import Proposal, Proposals
 from curriculum.search.space import SearchSpace
-from curriculum.search.study import HAND_MADE, Study, changed_study
+from curriculum.search.study import HAND_MADE, Study
 from curriculum.search.verdict import Arm, Verdict, judge, leader
 from curriculum.search.workers import Outcome, Workers
-from curriculum.search.workload import Workload, count_runs
 from curriculum.streaming.index import read_index, read_manifest
 from curriculum.units import keyed_seed
-
-
-class Observer(Protocol):
-    """Who is told how the search goes on."""
-
-    def stage(self, name: str, runs: int) -> None:
-        """A stage of `runs` runs begins."""
-
-    def finished(self, outcome: Outcome) -> None:
-        """A run has ended (those found done are not told)."""
-
-    def trial(self, number: int, name: str, value: float | None) -> None:
-        """A trial has been told its value."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,32 +59,47 @@ class Coordinator:
     """One search. Use as: `with Coordinator(...) as search: search.run()`."""
 
     def __init__(
-        self, study: Study, *, runs: Path, out: Path, workers: int, observer: Observer, storage: str | None = None
+        self,
+        study: Study,
+        *,
+        runs: Path,
+        out: Path,
+        workers: int,
+        observer: Observer | None = None,
+        storage: str | None = None,
     ) -> None:
-        self.study, self.out, self.observer, self.storage = study, out, observer, storage
-        self.folder = runs / study.name
+        self.study, self.out, self.storage = study, out, storage
+        self.observer = observer or Silent()
+        self._place = StudyFolder(runs / study.name)
+        self.folder = self._place.path
         self.sizes, self.tokens_per_sample = stream_sizes(study)
         self.shares = study.shares(self.sizes)
         self.space = SearchSpace(study, self.shares)
-        self.workers = Workers(runs=self.folder, count=workers, on_finished=observer.finished)
+        self.workers = Workers(runs=self.folder, count=workers, on_finished=self.observer.finished)
         self.static = study.mix("static", controls.static(self.shares))
-
-    def workload(self, budget: int) -> Workload:
-        """Return how many runs a search of `budget` trials makes."""
-        return count_runs(self.study, budget)
 
     def run(self, budget: int) -> SearchResult:
         """Search, prove, write. Raises UserError, ChangedError, ResourceError, RunError; KeyboardInterrupt loses nothing."""
         started = monotonic()
-        with _owned(self.folder):
-            created = self._remember()
+        with self._place.owned(), self._draining():
+            created = self._place.remember(self.study, self._data())
             reference = self._reference()
             trials = self._propose(budget, reference)
-            finalists = self._candidates(trials)
+            finalists = self._candidates(trials, reference)
             arms, names = self._prove(finalists)
             result = self._conclude(arms, names, trials, created, monotonic() - started)
-            _write_json(self.folder / "result.json", result.document)
+            write_json(self.folder / "result.json", result.document)
             return result
+
+    @contextmanager
+    def _draining(self) -> Iterator[None]:
+        """On the first Ctrl-C let the runs that have begun finish, still owning the study; a second one stops at once."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.observer.interrupted()
+            self.workers.drain()
+            raise
 
     def request(self, label: str, mix: Mix, seed: int, draw: int = SEARCH_DRAW) -> RunRequest:
         """Return the run of a mix in this study."""
@@ -119,24 +118,8 @@ class Coordinator:
             command_retries=0 if command is None else command.retries,
         )
 
-    def _remember(self) -> str:
-        """Write down the study, or make sure that the one written down is the same. Returns when it was begun."""
-        path = self.folder / "study.json"
-        data = {name: read_index(name, stream_folder(name, stream)).digest for name, stream in self.study.streams.items()}
-        now = {"study": self.study.canonical(), "data": data}
-        if not path.exists():
-            created = datetime.now(UTC).isoformat(timespec="seconds")
-            _write_json(path, {**now, "created": created, "versions": {"curriculum": __version__}})
-            return created
-        old = json.loads(path.read_text())
-        changes = changed_study({"study": old["study"], "data": old["data"]}, now)
-        if changes:
-            listed = "\n  ".join(changes[:12])
-            raise ChangedError(
-                f"the study {self.study.name!r} was begun with other settings ({self.folder}):\n  {listed}\n"
-                "undo the change, give the study another name, or remove that folder"
-            )
-        return str(old["created"])
+    def _data(self) -> dict[str, str]:
+        return {name: read_index(name, stream_folder(name, stream)).digest for name, stream in self.study.streams.items()}
 
     def _reference(self) -> Reference:
         count = self.study.search.reference_seeds
@@ -151,40 +134,51 @@ class Coordinator:
         proposals = Proposals(self.study, self.space, self.folder, self.storage)
         proposals.enqueue(self._baselines())
         told = proposals.told()
-        asked: list[tuple[Proposal, RunRequest]] = []
+        asked: list[tuple[Proposal, RunRequest | None]] = []
         trials: list[Trial] = []
         for number in range(budget + self.study.search.ahead - 1):
             if number < budget:
                 proposal = proposals.recall(number) if number in told else proposals.propose(number)
-                request = self._trial_request(proposal)
+                request = None if told.get(number) is False else self._trial_request(proposal)
                 asked.append((proposal, request))
-                if number not in told:
+                if request is not None:
                     self.workers.submit(request)
             due = number - self.study.search.ahead + 1
             if due >= 0:
                 trials.append(self._tell(proposals, *asked[due], reference, already=due in told))
         return trials
 
-    def _trial_request(self, proposal: Proposal) -> RunRequest:
+    def _trial_request(self, proposal: Proposal) -> RunRequest | None:
+        """Return the run of a proposal, or None when the data cannot play it (epoch caps, under free exposure)."""
         mix = self.study.mix(proposal.name, proposal.phases, order=proposal.order)
-        if self.study.exposure == "fixed":
-            controls.check_equal_exposure((self.static, mix), self.sizes)
+        try:
+            self._check_exposure({"static": self.static, proposal.name: mix})
+            mix.plan(self.sizes)
+        except DataError as error:
+            self.observer.notice(f"trial {proposal.number} cannot be played: {error}")
+            return None
         return self.request(f"trial-{proposal.number:03d}", mix, self._seed("trial", proposal.number))
 
     def _tell(
-        self, proposals: Proposals, proposal: Proposal, request: RunRequest, reference: Reference, *, already: bool
+        self,
+        proposals: Proposals,
+        proposal: Proposal,
+        request: RunRequest | None,
+        reference: Reference,
+        *,
+        already: bool,
     ) -> Trial:
-        outcome = self.workers.result(request)
-        if outcome.result is None:
+        outcome = None if request is None else self.workers.result(request)
+        if outcome is None or outcome.result is None:
             if not already:
                 proposals.tell(proposal.number, None, {})
-                self.observer.trial(proposal.number, proposal.name, None)
+            self.observer.trial(proposal.number, proposal.name, None)
             return Trial(proposal=proposal, request=request, score=None, value=-np.inf, excess=np.inf)
         score = score_run(self.study, outcome.result)
         value, excess = search_value(self.study, score), violations(self.study, score, reference)
         if not already:
             proposals.tell(proposal.number, value, excess)
-            self.observer.trial(proposal.number, proposal.name, value)
+        self.observer.trial(proposal.number, proposal.name, value)
         return Trial(proposal=proposal, request=request, score=score, value=value, excess=max([0.0, *excess.values()]))
 
     def _baselines(self) -> dict[str, dict[str, float | str]]:
@@ -201,8 +195,8 @@ class Coordinator:
             return controls.static(self.shares)
         return controls.hand_made(name, self.shares, self.study.favour) if self.study.favour else None
 
-    def _candidates(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Repeat the best trials on further seeds and return the finalists, best mean first, feasible ones before others."""
+    def _candidates(self, trials: Sequence[Trial], reference: Reference) -> list[Trial]:
+        """Repeat the best trials on further seeds; return the finalists: feasible on average first, best mean first."""
         settings = self.study.search
         alive = [trial for trial in trials if trial.score is not None]
         if not alive:
@@ -210,64 +204,81 @@ class Coordinator:
         best = sorted(_distinct(alive), key=lambda trial: (trial.excess > 0, -trial.value))[: settings.candidates]
         self.observer.stage("candidates", len(best) * settings.repeats)
         seeds = [self._seed("repeat", index) for index in range(settings.repeats)]
-        repeats = {
-            trial.proposal.number: [
-                replace(trial.request, label=f"repeat-{trial.proposal.number:03d}", seed=seed) for seed in seeds
-            ]
-            for trial in best
-        }
-        self.workers.results([request for requests in repeats.values() for request in requests])
-        means = {}
-        for trial in best:
-            outcomes = self.workers.results(repeats[trial.proposal.number])
-            values = [search_value(self.study, score_run(self.study, found.result)) for found in outcomes if found.result]
-            means[trial.proposal.number] = float(np.mean([trial.value, *values]))
-        return sorted(best, key=lambda trial: -means[trial.proposal.number])[: settings.finalists]
+        requests = [self._repeats(trial, seeds) for trial in best]
+        self.workers.results([request for of in requests for request in of])
+        ranks = []
+        for trial, of in zip(best, requests, strict=True):
+            outcomes = self.workers.results(of)
+            scores = [trial.score, *(score_run(self.study, found.result) for found in outcomes if found.result)]
+            if len(scores) <= len(outcomes):
+                continue  # a repeat failed: a curriculum that breaks runs is no finalist
+            value, excess = self._means([score for score in scores if score is not None], reference)
+            ranks.append((excess > 0, -value, trial.proposal.number, trial))
+        if not ranks:
+            raise RunError("each of the best trials failed on another seed; lower the learning_rate")
+        return [trial for *_, trial in sorted(ranks, key=lambda rank: rank[:3])][: settings.finalists]
+
+    def _repeats(self, trial: Trial, seeds: Sequence[int]) -> list[RunRequest]:
+        label = f"repeat-{trial.proposal.number:03d}"
+        return [replace(trial.request, label=label, seed=seed) for seed in seeds if trial.request is not None]
+
+    def _means(self, scores: Sequence[Score], reference: Reference) -> tuple[float, float]:
+        """Return the mean value, and by how much the mean of any constraint is overstepped."""
+        excesses = [violations(self.study, score, reference) for score in scores]
+        means = [float(np.mean([excess[name] for excess in excesses])) for name in excesses[0]]
+        return float(np.mean([search_value(self.study, score) for score in scores])), max([0.0, *means])
 
     def _prove(self, finalists: Sequence[Trial]) -> tuple[dict[str, Arm], list[str]]:
         """Repeat finalists and controls on fresh seeds with fresh items; then the leader's own controls and the tail."""
-        mixes = {trial.proposal.name: trial.request.mix for trial in finalists}
-        names = list(mixes)
-        mixes = {"static": self.static} | mixes
+        found = {trial.proposal.name: trial.request.mix for trial in finalists if trial.request is not None}
+        mixes = {"static": self.static} | found
         for name in HAND_MADE:
             phases = self._control(name)
             if phases is not None:
                 mixes[name] = self.study.mix(name, phases)
-        arms = self._arms(mixes, "proof")
-        first = leader(self.study, [arms[name] for name in names], arms["static"])
-        winner = mixes[first.name]
+        self._check_exposure(mixes)
+        arms = self._arms(mixes, "proof", required=("static",))
+        names = [name for name in found if name in arms]
+        if not names:
+            raise RunError("every finalist failed in the proof; lower the learning_rate, or raise candidates and repeats")
+        first = leader(self.study, [arms[name] for name in names], arms["static"]).name
+        arms |= self._own_controls(first, mixes[first])
+        if self.study.objective.common_tail:
+            arms |= self._with_tail({name: arms[name] for name in (first, "static")}, mixes)
+        return arms, names
+
+    def _own_controls(self, name: str, winner: Mix) -> dict[str, Arm]:
+        """Return the winner's pieces shuffled, and the winner reversed; nothing for a constant mix."""
+        if len(winner.phases) == 1 and winner.phases[0].to is None:
+            return {}
         order = next(iter(winner.streams.values())).order
         own = {
             "shuffled": self.study.mix("shuffled", controls.shuffled_in_time(winner.phases, self.study.seed), order=order),
             "reversed": self.study.mix("reversed", controls.reversed_in_time(winner.phases), order=order),
         }
-        if len(winner.phases) > 1 or winner.phases[0].to is not None:
-            arms |= self._arms({first.name: winner, **own}, "controls")
-        if self.study.objective.common_tail:
-            arms |= self._with_tail({first.name: arms[first.name], "static": arms["static"]}, mixes)
-        return arms, names
+        self._check_exposure({name: winner, **own})
+        return self._arms(own, "controls")
 
-    def _arms(self, mixes: Mapping[str, Mix], stage: str) -> dict[str, Arm]:
-        controls.check_equal_exposure(self._comparable(mixes), self.sizes)
-        scores = self._scores(mixes, stage)
+    def _arms(self, mixes: Mapping[str, Mix], stage: str, required: Sequence[str] = ()) -> dict[str, Arm]:
+        scores = self._scores(mixes, stage, required)
         return {name: Arm(name=name, scores=tuple(found)) for name, found in scores.items()}
 
-    def _comparable(self, mixes: Mapping[str, Mix]) -> list[Mix]:
-        """Under free exposure a found mix may differ from static; its own shuffled and reversed forms may not."""
-        if self.study.exposure == "fixed":
-            return list(mixes.values())
-        own = [mix for name, mix in mixes.items() if name not in ("static", *HAND_MADE)]
-        return own if "shuffled" in mixes else [self.static]
+    def _check_exposure(self, mixes: Mapping[str, Mix]) -> None:
+        """Everyone's counts are equal; under free exposure those of the winner and of its own controls."""
+        if self.study.exposure == "fixed" or "shuffled" in mixes:
+            controls.check_equal_exposure(mixes.values(), self.sizes)
 
     def _with_tail(self, arms: Mapping[str, Arm], mixes: Mapping[str, Mix]) -> dict[str, Arm]:
         tail = self.study.objective.common_tail
         longer = {
             name: replace(mixes[name], phases=controls.with_common_tail(mixes[name].phases, self.shares, tail)) for name in arms
         }
-        scores = self._scores(longer, "tail")
+        self._check_exposure({**mixes, **{f"{name} with tail": mix for name, mix in longer.items()}})
+        scores = self._scores(longer, "tail", tuple(longer))
         return {name: replace(arm, tail=tuple(scores[name])) for name, arm in arms.items()}
 
-    def _scores(self, mixes: Mapping[str, Mix], stage: str) -> dict[str, list[Score]]:
+    def _scores(self, mixes: Mapping[str, Mix], stage: str, required: Sequence[str]) -> dict[str, list[Score]]:
+        """Return each mix's scores on the proof's seeds; one that is not required and breaks a run is left out."""
         seeds = [self._seed("proof", index) for index in range(self.study.search.finalist_seeds)]
         requests = {
             name: [self.request(f"{stage}-{_label(name)}", mix, seed, PROOF_DRAW) for seed in seeds]
@@ -275,10 +286,14 @@ class Coordinator:
         }
         self.observer.stage(stage, sum(len(of) for of in requests.values()))
         self.workers.results([requests[name][index] for index in range(len(seeds)) for name in mixes])
-        return {
-            name: [score_run(self.study, _required(outcome)) for outcome in self.workers.results(of)]
-            for name, of in requests.items()
-        }
+        found = {}
+        for name, of in requests.items():
+            outcomes = self.workers.results(of)
+            if name not in required and any(outcome.result is None for outcome in outcomes):
+                self.observer.notice(f"{name} is left out of the comparison, since a run of it failed")
+                continue
+            found[name] = [score_run(self.study, _required(outcome)) for outcome in outcomes]
+        return found
 
     def _conclude(
         self, arms: dict[str, Arm], names: Sequence[str], trials: Sequence[Trial], created: str, seconds: float
@@ -334,23 +349,6 @@ def stream_sizes(study: Study) -> tuple[dict[str, int], int | None]:
     return sizes, shared
 
 
-@contextmanager
-def _owned(folder: Path) -> Iterator[None]:
-    """Hold the study's lock. Raises UserError when another process has it, ResourceError when it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another search is at work on {folder}; wait for it, stop it, or use another --runs folder") from None
-    except OSError as error:
-        raise ResourceError(f"{folder} cannot be written: {error.strerror}; choose another --runs folder") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _required(outcome: Outcome) -> RunResult:
     if outcome.result is None:
         raise RunError(f"run {outcome.request.run_id()} failed: {outcome.failure}")
@@ -361,7 +359,8 @@ def _distinct(trials: Sequence[Trial]) -> list[Trial]:
     """Of equal curricula (an enqueued baseline may be proposed again) keep the best."""
     found: dict[str, Trial] = {}
     for trial in sorted(trials, key=lambda trial: trial.value):
-        found[json.dumps(trial.request.mix.canonical(), sort_keys=True)] = trial
+        if trial.request is not None:
+            found[trial.request.mix.fingerprint()] = trial
     return list(found.values())
 
 
@@ -369,10 +368,4 @@ def _label(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter == "-" else "-" for letter in name).strip("-")
 
 
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(document, indent=1))
-    temporary.replace(path)
-
-
-__all__ = ["Coordinator", "Observer", "SearchResult", "Trial", "stream_sizes"]
+__all__ = ["Coordinator", "SearchResult", "stream_sizes"]

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from curriculum.errors import UserError
 
 Matrix = npt.NDArray[np.float64]
-_DENOMINATOR = 10**6
+_DENOMINATORS = (10**6, 10**9, 10**12)  # the first that leaves no weight negative: short numbers where they do
 _SWEEPS = 500
 
 
@@ -42,29 +42,38 @@ def exact_rows(matrix: Matrix, durations: Sequence[int], shares: Sequence[Fracti
 
     Row k counts `durations[k]` times. Raises UserError when a share is too small to be held in every row.
     """
-    solved = int(np.argmax(np.asarray(matrix).min(axis=1) * np.asarray(durations)))
-    rows = [_rounded(row) for row in np.asarray(matrix)]
+    for denominator in _DENOMINATORS:
+        rows = _with_exact_exposure(np.asarray(matrix), durations, shares, denominator)
+        if all(part >= 0 for row in rows for part in row):
+            return [_integers(row) for row in rows]
+    raise UserError(
+        f"an exposure share of {float(min(shares)):.2g} is too small to be spread over {len(matrix)} knots; "
+        "drop the stream, merge it with another, or use fewer knots"
+    )
+
+
+def _with_exact_exposure(
+    matrix: Matrix, durations: Sequence[int], shares: Sequence[Fraction], denominator: int
+) -> list[list[Fraction]]:
+    """Round every row but one, and solve for that one: the row whose smallest entry has most room."""
+    solved = int(np.argmax(matrix.min(axis=1) * np.asarray(durations)))
+    rows = [_rounded(row, denominator) for row in matrix]
     total = sum(durations)
     rest = [
         (share * total - sum(durations[k] * rows[k][s] for k in range(len(rows)) if k != solved)) / durations[solved]
         for s, share in enumerate(shares)
     ]
-    if any(part < 0 for part in rest):
-        raise UserError(
-            f"an exposure share of {float(min(shares)):.2g} is too small to be spread over {len(rows)} knots; "
-            "drop the stream, merge it with another, or use fewer knots"
-        )
     rows[solved] = rest
-    return [_integers(row) for row in rows]
+    return rows
 
 
-def _rounded(row: Matrix) -> list[Fraction]:
+def _rounded(row: Matrix, denominator: int) -> list[Fraction]:
     """Round a row of proportions to integers over a common denominator, by largest remainder."""
-    scaled = row / row.sum() * _DENOMINATOR
+    scaled = row / row.sum() * denominator
     floors = np.floor(scaled).astype(np.int64)
-    lacking = _DENOMINATOR - int(floors.sum())
+    lacking = denominator - int(floors.sum())
     floors[np.argsort(floors - scaled, kind="stable")[:lacking]] += 1
-    return [Fraction(int(value), _DENOMINATOR) for value in floors]
+    return [Fraction(int(value), denominator) for value in floors]
 
 
 def _integers(row: Sequence[Fraction]) -> list[int]:

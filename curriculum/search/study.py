@@ -191,6 +191,12 @@ def _check(study: Study, root: Node, length: Node) -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise root.find(("probes", index)).fail(f"a probe named {name!r} is already there; give every probe its own name")
+    for index, probe in enumerate(study.probes):
+        if any(probe.family == other.family and probe.weight != other.weight for other in study.probes[:index]):
+            reason = (
+                f"the probes of family {probe.family!r} have different weights; a weight is the family's, give all the same"
+            )
+            raise root.find(("probes", index)).fail(reason)
     if "/" in study.name or study.name.startswith("."):
         raise root.find(("name",)).fail(f"the name becomes a folder, so it may not hold '/' or begin with '.': {study.name!r}")
     if study.command is None:

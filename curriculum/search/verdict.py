@@ -7,7 +7,7 @@ of finalists. The verdict is one of
     winner     beats static, keeps the constraints, and still leads within the common tail
     transient  beats static, but the lead is gone when everyone's data are the same again
     tie        cannot be told from static, and the interval is narrow: take static, it is simpler
-    none       no finalist beat static, or none that did kept the constraints
+    none       no finalist beat static, or none that did kept the constraints, or there are fewer than 10 pairs
 
 Alternatives: the best trial's own score (inflated by having been chosen) or a permutation test (2^10 signs allow no
 smaller p than .001, and no interval). The price: with few pairs a real but small gain stays unproven.
@@ -26,6 +26,7 @@ from curriculum.search.objective import Score, reference_of
 from curriculum.search.study import Study
 
 Kind = Literal["winner", "transient", "tie", "none"]
+LEAST_PAIRS = 10  # five agreeing pairs are p = .06
 _CONFIDENCE = 0.95
 _NARROW = 0.05  # an interval within +-.05 of zero counts as equal
 
@@ -65,7 +66,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """The verdict in words and numbers; `arm` is the finalist it speaks of (None only without finalists)."""
+    """The verdict in words and numbers; `arm` is the finalist it speaks of."""
 
     kind: Kind
     arm: str
@@ -127,15 +128,15 @@ def judge(study: Study, arm: Arm, static: Arm, comparisons: int) -> Verdict:
     gain = paired_gain(arm, static, metric, comparisons)
     lasting = tail_gain(arm, static) if arm.tail and static.tail else None
     broken = broken_constraints(study, arm, static)
-    kind = _kind(gain, lasting, broken)
+    kind = _kind(gain, lasting, broken, pairs=len(arm.scores))
     words = _words(kind, arm, static, metric, gain, lasting, broken)
     return Verdict(kind=kind, arm=arm.name, gain=gain, tail_gain=lasting, broken=broken, words=words)
 
 
-def _kind(gain: Interval, lasting: Interval | None, broken: tuple[str, ...]) -> Kind:
+def _kind(gain: Interval, lasting: Interval | None, broken: tuple[str, ...], pairs: int) -> Kind:
     if gain.low <= 0:
-        return "tie" if gain.low >= -_NARROW and gain.high <= _NARROW else "none"
-    if broken:
+        return "tie" if gain.low >= -_NARROW and 0 <= gain.high <= _NARROW else "none"
+    if broken or pairs < LEAST_PAIRS:
         return "none"
     return "transient" if lasting is not None and lasting.low <= 0 else "winner"
 
@@ -152,6 +153,8 @@ def _words(
         return f"Tie: {arm.name} cannot be told from the static mix ({compared}). Take static: it is simpler."
     if kind == "none" and broken:
         return f"No curriculum is claimed: {arm.name} has {compared}, but {'; '.join(broken)}."
+    if kind == "none" and gain.low > 0:
+        return f"No curriculum is claimed: {arm.name} has {compared}; a claim needs at least {LEAST_PAIRS} seeds."
     if kind == "none":
         return f"No curriculum beat the static mix: the best, {arm.name}, has {compared}."
     left = "not measured" if lasting is None else f"{lasting}"
@@ -160,14 +163,14 @@ def _words(
     return f"Winner: {arm.name} has {compared}, keeps every constraint, and leads within the common tail by {left}."
 
 
-def arm_as_json(arm: Arm, static: Arm) -> dict[str, object]:
-    """Return an arm as the `finalists` and `controls` of `search --json` hold it."""
+def arm_as_json(arm: Arm, static: Arm, metric: str, comparisons: int) -> dict[str, object]:
+    """Return an arm as the `finalists` and `controls` of `search --json` hold it; its gain is of `metric`."""
     values = [score.measures.time_general for score in arm.scores]
     found: dict[str, object] = {
         "name": arm.name,
         "pairs": len(arm.scores),
         "time_general": mean_interval(values).as_json(),
-        "gain_over_static": paired_gain(arm, static, "time_general").as_json(),
+        "gain_over_static": paired_gain(arm, static, metric, comparisons).as_json(),
         "area": round(arm.mean("area"), 6),
         "final_margin": round(arm.mean("final_margin"), 6),
         "hops": round(arm.mean("hops"), 6),

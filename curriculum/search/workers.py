@@ -12,9 +12,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,16 +24,17 @@ from pathlib import Path
 from curriculum.errors import CurriculumError, ResourceError, RunError
 from curriculum.proxy.run import RunRequest, RunResult, load_run, perform
 
-_DEATHS_ALLOWED = 3
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """A run's result, or why there is none."""
+    """A run's result, or why there is none; `found` if its folder held it already."""
 
     request: RunRequest
     result: RunResult | None = None
     failure: str | None = None
+    found: bool = False
 
 
 @dataclass(kw_only=True)
@@ -43,26 +46,31 @@ class Workers:
     on_finished: Callable[[Outcome], None] = lambda _: None
     _pool: ProcessPoolExecutor | None = None
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
+    _waiting: deque[RunRequest] = field(default_factory=deque)
     _running: dict[Future[str | None], RunRequest] = field(default_factory=dict)
-    _deaths: dict[str, int] = field(default_factory=dict)
+    _deaths: Counter[str] = field(default_factory=Counter)
+    _known: set[str] = field(default_factory=set)
 
     def submit(self, request: RunRequest) -> None:
         """Ask for a run; one that is done, or asked for already, is not done again."""
         key = request.run_id()
-        if key in self._outcomes or any(running.run_id() == key for running in self._running.values()):
+        if key in self._known:
             return
-        found = load_run(self.runs / key)
-        if found is not None:
-            self._outcomes[key] = Outcome(request=request, result=found)
+        self._known.add(key)
+        result = load_run(self.runs / key)
+        if result is not None:
+            self._end(Outcome(request=request, result=result, found=True))
             return
-        self._start(request)
+        self._waiting.append(request)
+        self._fill()
 
     def result(self, request: RunRequest) -> Outcome:
         """Return a run's outcome, waiting for it."""
         self.submit(request)
-        while request.run_id() not in self._outcomes:
+        key = request.run_id()
+        while key not in self._outcomes:
             self._wait()
-        return self._outcomes[request.run_id()]
+        return self._outcomes[key]
 
     def results(self, requests: Iterable[RunRequest]) -> list[Outcome]:
         """Return the outcomes of runs in the order given, training them side by side."""
@@ -86,48 +94,68 @@ class Workers:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = None
 
-    def _start(self, request: RunRequest) -> None:
-        if self._pool is None:
-            self._pool = _new_pool(self.count)
-        try:
-            self._running[self._pool.submit(_work, request, self.runs)] = request
-        except BrokenProcessPool:
-            self._pool = _new_pool(self.count)
-            self._running[self._pool.submit(_work, request, self.runs)] = request
+    def _fill(self) -> None:
+        """Start what waits, at most one run a worker; a run whose worker died is tried again alone."""
+        while self._waiting and len(self._running) < self.count:
+            suspect = self._deaths[self._waiting[0].run_id()] > 0
+            if suspect and self._running:
+                return
+            request = self._waiting.popleft()
+            if self._pool is None:
+                self._pool = _new_pool(self.count)
+            with _shielded_from_interrupts():
+                self._running[self._pool.submit(_work, request, self.runs)] = request
+            if suspect:
+                return
 
     def _wait(self) -> None:
+        self._fill()
         done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-        broken = []
+        broken = False
         for future in done:
-            request = self._running.pop(future)
-            try:
-                failure = future.result()
-            except BrokenProcessPool:
-                broken.append(request)
+            if isinstance(future.exception(), BrokenProcessPool):
+                broken = True
                 continue
-            self._finish(request, failure)
+            self._finish(self._running.pop(future), future.result())
         if broken:
-            self._restart(broken)
+            self._restart()
+        self._fill()
 
     def _finish(self, request: RunRequest, failure: str | None) -> None:
-        found = None if failure is not None else load_run(self.runs / request.run_id())
-        if failure is None and found is None:
+        result = None if failure is not None else load_run(self.runs / request.run_id())
+        if failure is None and result is None:
             failure = "its folder was removed or damaged while the search was going on"
-        outcome = Outcome(request=request, result=found, failure=failure)
-        self._outcomes[request.run_id()] = outcome
+        self._end(Outcome(request=request, result=result, failure=failure))
+
+    def _end(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.request.run_id()] = outcome
         self.on_finished(outcome)
 
-    def _restart(self, broken: list[RunRequest]) -> None:
-        lost = [*broken, *self._running.values()]
+    def _restart(self) -> None:
+        """A worker died and took the pool with it: whichever run was to blame, all that were running are tried again."""
+        lost = list(self._running.values())
         self._running.clear()
         self.kill()
         for request in lost:
             key = request.run_id()
-            self._deaths[key] = self._deaths.get(key, 0) + 1
-            if self._deaths[key] > _DEATHS_ALLOWED:
-                self._finish(request, f"its worker died {_DEATHS_ALLOWED} times (out of memory? killed?)")
+            self._deaths[key] += 1
+            if self._deaths[key] == _ATTEMPTS:
+                self._finish(request, f"its worker died {_ATTEMPTS} times (out of memory? killed?)")
             else:
-                self._start(request)
+                self._waiting.appendleft(request)
+
+
+@contextmanager
+def _shielded_from_interrupts() -> Iterator[None]:
+    """Processes started here inherit that Ctrl-C is not for them, even before they have imported anything."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _new_pool(count: int) -> ProcessPoolExecutor:
@@ -158,6 +186,10 @@ def _work(request: RunRequest, runs: Path) -> str | None:
         return str(error)
     except CurriculumError:
         raise
+    except MemoryError:
+        return "out of memory; use fewer workers, a smaller batch or a smaller proxy"
+    except RuntimeError as error:  # what torch raises, for memory too
+        return f"{type(error).__name__}: {error}"
     except OSError as error:
         raise ResourceError(
             f"a run could not be written under {runs}: {error.strerror or error}; free space there or choose another "

@@ -1,0 +1,80 @@
+"""The folder of a study: one owner at a time, and what the study was when it was begun."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from curriculum import __version__
+from curriculum.errors import ChangedError, DataError, ResourceError, UserError
+from curriculum.search.study import Study, changed_study
+
+_SHOWN_CHANGES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    """`path` holds study.json, study.db, result.json and the runs."""
+
+    path: Path
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the study. Raises UserError when another process does, ResourceError when it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"another search is at work on {self.path}; wait for it, stop it, or use another --runs folder"
+            ) from None
+        except OSError as error:
+            raise ResourceError(f"{self.path} cannot be written: {error.strerror}; choose another --runs folder") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def remember(self, study: Study, data: Mapping[str, str]) -> str:
+        """Write down study and data digests, or make sure that they are unchanged; return when the study was begun.
+
+        Raises ChangedError with the difference, DataError when the record is damaged.
+        """
+        path = self.path / "study.json"
+        now = {"study": study.canonical(), "data": dict(data)}
+        if not path.exists():
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            write_json(path, {**now, "created": created, "versions": {"curriculum": __version__}})
+            return created
+        try:
+            old = json.loads(path.read_text())
+            changes = changed_study({"study": old["study"], "data": old["data"]}, now)
+            created = str(old["created"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} is damaged ({error}); remove it: runs and trials beside it are kept and used") from None
+        if changes:
+            listed = "\n  ".join(changes[:_SHOWN_CHANGES])
+            raise ChangedError(
+                f"the study {study.name!r} was begun with other settings ({self.path}):\n  {listed}\n"
+                "undo the change, give the study another name, or remove that folder"
+            )
+        return created
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all, also across a power cut."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        json.dump(document, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
