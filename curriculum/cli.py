@@ -40,6 +40,8 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
 def search(study: Path | None, **options: Any) -> int:
     """Search a STUDY (default: the embedded one), prove the winner, write its mix file. The same command goes on."""
+    for library in ("OMP", "OPENBLAS", "MKL"):  # before numpy and torch read it: every run, and the sampler, uses one thread
+        os.environ[f"{library}_NUM_THREADS"] = "1"
     from curriculum.commands.search import search as command
 
     return command(study, **options)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +27,7 @@ from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunRequest, load_run, perform
 from curriculum.streaming import StreamingDataset
+from curriculum.streaming.testbed import testbed_folder
 
 RECIPE = Recipe(layers=1, width=16, heads=1, batch=16, readings=4)
 PROBES = (
@@ -234,3 +238,89 @@ def test_probe_items_come_in_draws_that_share_nothing(tmp_path: Path) -> None:
     assert isinstance(builtin[0].control, ItemSet)
     with pytest.raises(UserError, match="needs control"):
         ProbeSpecification(name="p", family="f", floor=0.0, file=path)
+
+
+def test_the_testbeds_probes_are_not_asked_of_other_streams(request_of: RunRequest, tmp_path: Path) -> None:
+    streams = {**request_of.mix.streams, "arith": Stream(local=str(testbed_folder("arith")))}
+    with pytest.raises(UserError, match=r"probe 'succession' is built in for the testbed, but stream 'arith' is your own"):
+        perform(replace(request_of, mix=replace(request_of.mix, streams=streams)), tmp_path)
+
+
+def test_changed_data_or_files_make_another_run(request_of: RunRequest, tmp_path: Path) -> None:
+    items = tmp_path / "items.jsonl"
+    items.write_text("one")
+    probe = ProbeSpecification(name="p", family="f", floor=0.0, file=items, control=items)
+    first = replace(request_of, probes=(probe,)).run_id()
+    items.write_text("other")
+    assert replace(request_of, probes=(probe,)).run_id() != first
+    copy = tmp_path / "copy"
+    shutil.copytree(testbed_folder("arith"), copy)
+    streams = {**request_of.mix.streams, "arith": Stream(local=str(copy))}
+    moved = replace(request_of, mix=replace(request_of.mix, streams=streams))
+    assert moved.run_id() == request_of.run_id()
+    index = json.loads((copy / "index.json").read_text())
+    index["shards"][0]["samples"] -= 1
+    (copy / "index.json").write_text(json.dumps(index))
+    assert replace(moved, seed=moved.seed).run_id() != request_of.run_id()
+
+
+@pytest.mark.parametrize("record", ["", "[]", '{"samples": 512}', '{"samples": "x", "seconds": 1}'])
+def test_a_damaged_record_is_a_run_that_is_not_there(record: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(record)
+    assert load_run(tmp_path) is None
+
+
+def outside(tmp_path: Path, mix: Mix, trajectory: dict[str, object], loss: dict[str, object]) -> RunRequest:
+    program = tmp_path / "train.py"
+    program.write_text(
+        "import sys, pandas as pd\n"
+        f"pd.DataFrame({trajectory!r}).to_parquet(sys.argv[1] + '/trajectory.parquet')\n"
+        f"pd.DataFrame({loss!r}).to_parquet(sys.argv[1] + '/loss.parquet')\n"
+    )
+    command = f"{sys.executable} {program} {{out}} {{mix}} {{seed}}"
+    return RunRequest(label="o", mix=mix, seed=1, samples=512, recipe=RECIPE, probes=PROBES, command=command)
+
+
+GOOD = {
+    **{"position": [512, 256], "step": [2, 1], "probe": ["p", "p"], "family": ["f", "f"], "accuracy": [1.0, 1.0]},
+    **{"margin": [0.1, 0.4], "low": [0.0, 0.0], "high": [1.0, 1.0], "control_margin": [1.0, 1.0], "capable": [True, True]},
+}
+LOSSES = {"position": [512, 512], "stream": ["arith", "facts"], "loss": [1.0, 2.0]}
+
+
+def test_a_program_of_ones_own_is_a_run(tmp_path: Path, mix: Mix) -> None:
+    result = perform(outside(tmp_path, mix, GOOD, LOSSES), tmp_path / "runs")
+    assert list(result.trajectory.table["mode"]) == ["general", "general"] and result.final_loss() == {
+        "arith": 1.0,
+        "facts": 2.0,
+    }
+    assert Mix.load(result.folder / "mix.yaml").samples == 512
+
+
+@pytest.mark.parametrize(
+    ("change", "loss", "message"),
+    [
+        ({"position": [16, 32]}, {}, "last position must be the run's end, sample 512, got 32"),
+        ({"margin": [0.1, 3.0]}, {}, r"outside \[-1, 1\]"),
+        ({"margin": [0.1, None]}, {}, "not a finite number"),
+        ({"mode": ["general", "good"]}, {}, "wanted modes"),
+        ({}, {"loss": [1.0, float("inf")]}, "finite loss"),
+        ({}, {"stream": ["arith", "arith"]}, "finite loss of each of arith, facts"),
+    ],
+)
+def test_nonsense_of_a_program_fails_its_run_in_words(
+    tmp_path: Path, mix: Mix, change: dict[str, object], loss: dict[str, object], message: str
+) -> None:
+    request = outside(tmp_path, mix, {**GOOD, **change}, {**LOSSES, **loss})
+    (tmp_path / "train.py").write_text((tmp_path / "train.py").read_text().replace("inf", "float('inf')"))
+    with pytest.raises(RunError, match=message):
+        perform(request, tmp_path / "runs")
+
+
+def test_a_program_that_hangs_is_stopped_with_its_children(tmp_path: Path, mix: Mix) -> None:
+    request = outside(tmp_path, mix, GOOD, LOSSES)
+    (tmp_path / "train.py").write_text("import subprocess\nsubprocess.run(['sleep', '61.25'])")
+    with pytest.raises(RunError, match="longer than its timeout"):
+        perform(replace(request, command_timeout=1.0, command_retries=0), tmp_path / "runs")
+    running = subprocess.run(["pgrep", "-f", "sleep 61.25"], capture_output=True, text=True, check=False)
+    assert running.stdout == ""

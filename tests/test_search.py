@@ -206,7 +206,12 @@ def test_verdicts(study: Study) -> None:
     wide = judge(study, arm("x", [0.9, 0.1, 0.2, 0.8, 0.5] * 2), static, 2)
     assert wide.kind == "none" and "No curriculum beat the static mix" in wide.words
     shallow_end = judge(study, arm("x", HIGH, final=-0.2), static, 2)
-    assert shallow_end.kind == "none" and "final margin -0.200 is under static's 0.500" in shallow_end.words
+    assert shallow_end.kind == "none" and "final margin is under static's by -0.700" in shallow_end.words
+    uncertain = Arm(name="x", scores=tuple(score(0.8, final=0.5 + d) for d in (0.2, -0.4) * 5), tail=lasting.tail)
+    assert (
+        judge(study, uncertain, plain, 2).kind == "winner"
+        and "final margin -0.100 [" in judge(study, uncertain, plain, 2).words
+    )
     assert judge(study, arm("x", HIGH, loss=1.2), static, 2).kind == "none"
     worse = judge(study, arm("x", [value - 0.01 for value in LOW]), static, 2)
     assert worse.kind == "none" and worse.gain.high < 0
@@ -239,6 +244,8 @@ def test_constraints_and_search_value(study: Study) -> None:
         study, score(0.5, final=0.1, loss=1.5), Reference(final_margin=0.5, final_margin_sd=0.1, loss_limit={"a": 1.0})
     )
     assert excess == {"final_margin": pytest.approx(0.3), "loss_a": pytest.approx(0.5)}
+    reference = Reference(final_margin=0.5, final_margin_sd=0.1, loss_limit={"a": 1.0})
+    assert violations(study, score(0.5, final=0.1), reference, slack=0.0)["final_margin"] == pytest.approx(0.4)
     assert search_value(study, score(0.6)) == pytest.approx(0.45)
     area = replace(study, objective=replace(study.objective, metric="area"))
     assert search_value(area, score(0.6)) == pytest.approx(0.3)

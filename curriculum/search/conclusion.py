@@ -44,6 +44,7 @@ def describe(
         "leader": verdict.arm,
         "gain_over_static": verdict.gain.as_json(),
         "gain_in_tail": None if verdict.tail_gain is None else verdict.tail_gain.as_json(),
+        "final_margin_over_static": paired_gain(first, static, "final_margin").as_json(),
         "broken_constraints": list(verdict.broken),
         "best_hand_made": None if best is None else best.name,
         "gain_over_best_hand_made": None if best is None else paired_gain(first, best, metric, len(names)).as_json(),

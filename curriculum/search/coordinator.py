@@ -224,7 +224,7 @@ class Coordinator:
 
     def _means(self, scores: Sequence[Score], reference: Reference) -> tuple[float, float]:
         """Return the mean value, and by how much the mean of any constraint is overstepped."""
-        excesses = [violations(self.study, score, reference) for score in scores]
+        excesses = [violations(self.study, score, reference, slack=0.0) for score in scores]
         means = [float(np.mean([excess[name] for excess in excesses])) for name in excesses[0]]
         return float(np.mean([search_value(self.study, score) for score in scores])), max([0.0, *means])
 

@@ -70,14 +70,14 @@ def search_value(study: Study, score: Score) -> float:
     return (metric + score.measures.area) / 2 if study.objective.metric == "time_general" else metric
 
 
-def violations(study: Study, score: Score, reference: Reference) -> dict[str, float]:
+def violations(study: Study, score: Score, reference: Reference, *, slack: float = 1.0) -> dict[str, float]:
     """Return how far each constraint is overstepped by one run; at most 0 is feasible.
 
-    One run is noisy, so the final margin is given one standard deviation of static's; the proof gives none.
+    One run is noisy, so its final margin is given `slack` standard deviations of static's; means are given none.
     """
     found = {}
     if "final_margin" in study.objective.subject_to:
-        found["final_margin"] = reference.final_margin - reference.final_margin_sd - score.measures.final_margin
+        found["final_margin"] = reference.final_margin - slack * reference.final_margin_sd - score.measures.final_margin
     if "loss" in study.objective.subject_to:
         found |= {f"loss_{name}": score.loss[name] - limit for name, limit in reference.loss_limit.items()}
     return found
