@@ -26,8 +26,7 @@ from curriculum.proxy.feed import Batch, batches, heldout_batches, make_batch, v
 from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunRequest, load_run, perform
-from curriculum.streaming import StreamingDataset
-from curriculum.streaming.testbed import testbed_folder
+from curriculum.streaming import StreamingDataset, testbed
 
 RECIPE = Recipe(layers=1, width=16, heads=1, batch=16, readings=4)
 PROBES = (
@@ -241,7 +240,7 @@ def test_probe_items_come_in_draws_that_share_nothing(tmp_path: Path) -> None:
 
 
 def test_the_testbeds_probes_are_not_asked_of_other_streams(request_of: RunRequest, tmp_path: Path) -> None:
-    streams = {**request_of.mix.streams, "arith": Stream(local=str(testbed_folder("arith")))}
+    streams = {**request_of.mix.streams, "arith": Stream(local=str(testbed.testbed_folder("arith")))}
     with pytest.raises(UserError, match=r"probe 'succession' is built in for the testbed, but stream 'arith' is your own"):
         perform(replace(request_of, mix=replace(request_of.mix, streams=streams)), tmp_path)
 
@@ -254,7 +253,7 @@ def test_changed_data_or_files_make_another_run(request_of: RunRequest, tmp_path
     items.write_text("other")
     assert replace(request_of, probes=(probe,)).run_id() != first
     copy = tmp_path / "copy"
-    shutil.copytree(testbed_folder("arith"), copy)
+    shutil.copytree(testbed.testbed_folder("arith"), copy)
     streams = {**request_of.mix.streams, "arith": Stream(local=str(copy))}
     moved = replace(request_of, mix=replace(request_of.mix, streams=streams))
     assert moved.run_id() == request_of.run_id()

@@ -13,6 +13,7 @@ again, and finding most of the work done. One lock keeps a second coordinator ou
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -70,12 +71,13 @@ class Coordinator:
     ) -> None:
         self.study, self.out, self.storage = study, out, storage
         self.observer = observer or Silent()
+        self._interrupted = False
         self._place = StudyFolder(runs / study.name)
         self.folder = self._place.path
         self.sizes, self.tokens_per_sample = stream_sizes(study)
         self.shares = study.shares(self.sizes)
         self.space = SearchSpace(study, self.shares)
-        self.workers = Workers(runs=self.folder, count=workers, on_finished=self.observer.finished)
+        self.workers = Workers(runs=self.folder, count=workers, on_finished=self._finished)
         self.static = study.mix("static", controls.static(self.shares))
 
     def run(self, budget: int) -> SearchResult:
@@ -94,12 +96,25 @@ class Coordinator:
     @contextmanager
     def _draining(self) -> Iterator[None]:
         """On the first Ctrl-C let the runs that have begun finish, still owning the study; a second one stops at once."""
+        before = signal.signal(signal.SIGINT, self._interrupt)
         try:
             yield
         except KeyboardInterrupt:
             self.observer.interrupted()
             self.workers.drain()
             raise
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, *_: object) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+    def _finished(self, outcome: Outcome) -> None:
+        """Tell the observer; a Ctrl-C that was swallowed (one raised inside a finaliser is) counts here."""
+        self.observer.finished(outcome)
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def request(self, label: str, mix: Mix, seed: int, draw: int = SEARCH_DRAW) -> RunRequest:
         """Return the run of a mix in this study."""

@@ -147,20 +147,19 @@ class Workers:
 
 @contextmanager
 def _shielded_from_interrupts() -> Iterator[None]:
-    """Processes started here inherit that Ctrl-C is not for them, even before they have imported anything."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Processes started here do not see Ctrl-C, even before they have imported anything; ours waits until they are."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _new_pool(count: int) -> ProcessPoolExecutor:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"  # read when a worker imports torch: a run uses one thread
+    # A killed worker's shared memory is given back by the tracker process; that it did so need not be read by anybody.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
     return ProcessPoolExecutor(
         max_workers=count, mp_context=get_context("spawn"), initializer=_prepare, initargs=(os.getpid(),)
     )
@@ -169,6 +168,7 @@ def _new_pool(count: int) -> ProcessPoolExecutor:
 def _prepare(parent: int) -> None:
     """Leave Ctrl-C to the coordinator, and end with it however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
