@@ -253,7 +253,7 @@ def test_constraints_and_search_value(study: Study) -> None:
 
 def test_the_workload_is_counted(study: Study) -> None:
     workload = count_runs(study, 50)
-    assert (workload.search, workload.proof, workload.tail) == (4 + 50 + 10, 80, 20)
+    assert (workload.search, workload.proof, workload.tail) == (4 + 50 + 10, 80, 10)
     assert count_runs(replace(study, favour=()), 50).proof == 50
 
 

@@ -158,8 +158,8 @@ def test_a_changed_study_is_refused_with_the_difference(folder: Path) -> None:
 def test_dry_run_announces_and_leaves_no_study(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY)
     found = json.loads(search(tmp_path, "--dry-run", "--json").stdout)
-    assert (found["search"], found["proof"], found["tail"]) == (9, 14, 4)
-    assert found["tokens"] == 27 * 512 * 24 and found["seconds"] > 0
+    assert (found["search"], found["proof"], found["tail"]) == (9, 14, 2)
+    assert found["tokens"] == 25 * 512 * 24 and found["seconds"] > 0
     assert not (tmp_path / "runs").exists()
 
 

@@ -8,7 +8,7 @@ again, and finding most of the work done. One lock keeps a second coordinator ou
     proposals   `budget` trials, each a run on a seed of its own
     candidates  the best trials repeated; the best of these are the finalists
     proof       finalists, static, hand-made, then shuffled and reversed winner, on fresh seeds and fresh probe items
-    tail        winner and static again, the last part of the run the same for both
+    tail        the winner again, the last part of the run the same as static's
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ class Coordinator:
         first = leader(self.study, [arms[name] for name in names], arms["static"]).name
         arms |= self._own_controls(first, mixes[first])
         if self.study.objective.common_tail:
-            arms |= self._with_tail({name: arms[name] for name in (first, "static")}, mixes)
+            arms |= self._with_tail(arms[first], arms["static"], mixes[first])
         return arms, names
 
     def _own_controls(self, name: str, winner: Mix) -> dict[str, Arm]:
@@ -283,14 +283,13 @@ class Coordinator:
         if self.study.exposure == "fixed" or "shuffled" in mixes:
             controls.check_equal_exposure(mixes.values(), self.sizes)
 
-    def _with_tail(self, arms: Mapping[str, Arm], mixes: Mapping[str, Mix]) -> dict[str, Arm]:
-        tail = self.study.objective.common_tail
-        longer = {
-            name: replace(mixes[name], phases=controls.with_common_tail(mixes[name].phases, self.shares, tail)) for name in arms
-        }
-        self._check_exposure({**mixes, **{f"{name} with tail": mix for name, mix in longer.items()}})
+    def _with_tail(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm]:
+        """Train the winner with the common tail; the static mix with it is the static mix, whose runs are there."""
+        phases = controls.with_common_tail(winner.phases, self.shares, self.study.objective.common_tail)
+        longer = {arm.name: replace(winner, phases=phases)}
+        self._check_exposure({"static": self.static, **longer})
         scores = self._scores(longer, "tail", tuple(longer))
-        return {name: replace(arm, tail=tuple(scores[name])) for name, arm in arms.items()}
+        return {"static": replace(static, tail=static.scores), arm.name: replace(arm, tail=tuple(scores[arm.name]))}
 
     def _scores(self, mixes: Mapping[str, Mix], stage: str, required: Sequence[str]) -> dict[str, list[Score]]:
         """Return each mix's scores on the proof's seeds; one that is not required and breaks a run is left out."""

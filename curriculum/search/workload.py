@@ -52,7 +52,7 @@ def count_runs(study: Study, budget: int) -> Workload:
     return Workload(
         search=settings.reference_seeds + budget + settings.repeats * min(settings.candidates, budget),
         proof=arms * settings.finalist_seeds,
-        tail=2 * settings.finalist_seeds if study.objective.common_tail else 0,
+        tail=settings.finalist_seeds if study.objective.common_tail else 0,
     )
 
 
