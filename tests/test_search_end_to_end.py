@@ -141,6 +141,7 @@ def test_ctrl_c_keeps_what_is_done_and_names_the_command_that_goes_on(tmp_path: 
     process = subprocess.Popen(
         [*CURRICULUM, "search", "tiny.yaml", "--budget", "5", "--workers", "2"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background of a script ignore it
     )  # fmt: skip
     wait_for(lambda: len(list((tmp_path / "runs/tiny").glob("*/run.json"))) >= 3)
     process.send_signal(signal.SIGINT)

@@ -96,7 +96,9 @@ class Coordinator:
     @contextmanager
     def _draining(self) -> Iterator[None]:
         """On the first Ctrl-C let the runs that have begun finish, still owning the study; a second one stops at once."""
-        before = signal.signal(signal.SIGINT, self._interrupt)
+        before = signal.getsignal(signal.SIGINT)
+        if before is not signal.SIG_IGN:  # a job in the background of a script was told to ignore it, and does
+            signal.signal(signal.SIGINT, self._interrupt)
         try:
             yield
         except KeyboardInterrupt:
