@@ -136,12 +136,17 @@ def workers_of(parent: int) -> list[int]:
     return found
 
 
+def heed_interrupts() -> None:
+    """Tests in the background of a script are told to ignore Ctrl-C; their children are not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_keeps_what_is_done_and_names_the_command_that_goes_on(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY)
     process = subprocess.Popen(
         [*CURRICULUM, "search", "tiny.yaml", "--budget", "5", "--workers", "2"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background of a script ignore it
+        preexec_fn=heed_interrupts,  # noqa: PLW1509  # one thread here
     )  # fmt: skip
     wait_for(lambda: len(list((tmp_path / "runs/tiny").glob("*/run.json"))) >= 3)
     process.send_signal(signal.SIGINT)
