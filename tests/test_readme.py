@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,11 +31,13 @@ def test_the_mix_of_the_readme_loads(tmp_path: Path) -> None:
 
 def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    for block in blocks("python"):
-        scope: dict[str, object] = {}
-        exec(block, scope)
-        if "dataset" in scope:
-            scope["dataset"].close()  # type: ignore[attr-defined]
+    loads, plans = blocks("python")
+    scope: dict[str, Any] = {}
+    exec(loads, scope)
+    assert scope["dataset"].plan.samples == 32_000
+    scope["dataset"].close()
+    exec(plans, scope)
+    assert len(scope["plan"]) == 32_000 and scope["stream"] in range(5)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "mixes").glob("*.yaml")), ids=lambda path: path.name)
