@@ -8,11 +8,14 @@ two such counts and begins at position sum_s C_s(start), which lags the nominal 
 streams, so the block of a position is found by bisecting a bracket of that width. Alternatives: rounding each block on
 its own (starves weights under 1 / B) or smooth weighted round robin (exact, but must be walked). The price is that
 shares are met at block ends; inside a block the streams are interleaved by a keyed permutation.
+
+This is the allocation of a run with one lane; `lanes` deals the same counts over several.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -33,14 +36,25 @@ def block_size(streams: int) -> int:
 class Block:
     """Positions [start, stop): `streams[i]` and `draws[i]` say which draw of which stream position start + i plays.
 
-    `drawn` is how many draws of each stream lie before the block.
+    `lane_draws[i]` is the number of that draw among those of its stream and of the position's lane. `drawn` is how many
+    draws of each stream and lane, shape (streams, lanes), lie before the block.
     """
 
     start: int
     stop: int
     streams: Integers
     draws: Integers
+    lane_draws: Integers
     drawn: Integers
+
+    def drawn_before(self, position: int) -> Integers:
+        """Return the draws of each stream and lane, shape (streams, lanes), before a position of this block."""
+        streams, lanes = self.drawn.shape
+        played = self.streams[: position - self.start] * lanes
+        if lanes > 1:
+            played += np.arange(self.start, position) % lanes
+        before: Integers = self.drawn + np.bincount(played, minlength=streams * lanes).reshape(streams, lanes)
+        return before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +70,11 @@ class Allocation:
     key: int
     names: tuple[str, ...]
     exact_lag: bool
+    lanes: int = 1
+
+    def resumed(self, carried: Integers, key: int) -> Self:
+        """Return this allocation after `carried` draws, shape (streams, lanes), interleaved under another key."""
+        return replace(self, carried=tuple(carried.sum(axis=1).tolist()), key=key)
 
     @property
     def stop(self) -> int:
@@ -68,6 +87,10 @@ class Allocation:
             return list(self.carried)
         due = self._final() if nominal >= self.schedule.samples else self.schedule.floors(nominal)
         return [before + count for before, count in zip(self.carried, due, strict=True)]
+
+    def lane_drawn(self, nominal: int) -> Integers:
+        """Return the draws of each stream and lane, shape (streams, lanes), before the block boundary `nominal`."""
+        return np.asarray(self.drawn(nominal), dtype=np.int64)[:, None]
 
     def _final(self) -> list[int]:
         """Floors at the end of the run, and the remainder by largest fraction, streams that still have weight first."""
@@ -94,6 +117,15 @@ class Allocation:
             low, high = (middle, high) if self.position(middle) <= position else (low, middle)
         return self.bounds(low)
 
+    def block_of_draw(self, stream: int, draw: int) -> tuple[int, int]:
+        """Return the nominal (start, end) of the block that holds draw number `draw` of a stream (or of the last)."""
+        low, high = self.schedule.origin, self.schedule.samples
+        wanted = draw - self.carried[stream]
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.schedule.floor_of(stream, middle) <= wanted else (low, middle)
+        return self.bounds(low)
+
     def _bracket(self, position: int) -> tuple[int, int]:
         """Nominal low, high with position(low) <= position < position(high)."""
         schedule = self.schedule
@@ -116,17 +148,19 @@ class Allocation:
 
     def block(self, nominal_start: int, nominal_end: int) -> Block:
         """Compile one block: a keyed permutation interleaves the streams, each stream's draws stay in order."""
-        before = np.asarray(self.drawn(nominal_start), dtype=np.int64)
-        counts = np.asarray(self.drawn(nominal_end), dtype=np.int64) - before
+        drawn = self.lane_drawn(nominal_start)
+        before = drawn[:, 0]
+        counts = self.lane_drawn(nominal_end)[:, 0] - before
         start = self.cursor + int(before.sum()) - sum(self.carried)
         streams = np.repeat(np.arange(len(counts)), counts)
         streams = streams[shuffled(len(streams), keyed_seed(self.key, "block", nominal_start))]
         draws = np.empty(len(streams), dtype=np.int64)
-        draws[np.argsort(streams, kind="stable")] = _consecutive(before, counts)
-        return Block(start=start, stop=start + len(streams), streams=streams, draws=draws, drawn=before)
+        draws[np.argsort(streams, kind="stable")] = consecutive(before, counts)
+        stop = start + len(streams)
+        return Block(start=start, stop=stop, streams=streams, draws=draws, lane_draws=draws, drawn=drawn)
 
 
-def _consecutive(first: Integers, counts: Integers) -> Integers:
+def consecutive(first: Integers, counts: Integers) -> Integers:
     """Return first[0], first[0] + 1, ... (counts[0] of them), then first[1], ... : shape (sum of counts,)."""
     ends = np.cumsum(counts)
     offsets: Integers = np.repeat(first - (ends - counts), counts)

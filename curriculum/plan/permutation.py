@@ -27,9 +27,9 @@ def mix_bits(words: Words) -> Words:
     return words ^ (words >> np.uint64(31))
 
 
-def combine_keys(key: int, values: Integers) -> Words:
-    """Return one 64-bit key for each value, derived from `key`."""
-    return mix_bits(np.asarray([key], dtype=np.uint64) + mix_bits(values.astype(np.uint64) * np.uint64(_GOLDEN)))
+def combine_keys(key: Words | int, values: Integers) -> Words:
+    """Return one 64-bit key for each value, derived from `key`, a scalar or an array of the values' shape."""
+    return mix_bits(np.atleast_1d(np.asarray(key, dtype=np.uint64)) + mix_bits(values.astype(np.uint64) * np.uint64(_GOLDEN)))
 
 
 def permute(indices: Integers, size: Integers | int, key: Words | int) -> Integers:

@@ -3,16 +3,19 @@
 Idea: a plan is arithmetic, not a list. `plan[positions]` finds each position's block, the block tells stream and draw,
 the stream's windows tell epoch and sample; so resume is one integer and a plan over 1e12 samples costs what a small one
 does. Alternatives: an index array (Mosaic, Megatron: 8 bytes a sample, minutes of start-up) or a generator with saved
-state (resume must replay). The price is one to three microseconds a sample when read in order.
+state (resume must replay). The price is some microseconds a sample when read in order.
+
+Position p belongs to lane p mod `plan.lanes`. With one lane a draw's number is all that is asked; with several, the
+lanes' own draws are followed through the run by its `ledger`.
 
 The future may be edited: `plan.continue_under(mix, at=cursor)` keeps what was played and plays the new mix from there.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, overload
 
@@ -21,47 +24,47 @@ import numpy.typing as npt
 
 from curriculum.errors import DataError, UserError
 from curriculum.mix import Mix
-from curriculum.plan.allocation import Allocation, Block
+from curriculum.plan.allocation import Block
+from curriculum.plan.cache import Cache
+from curriculum.plan.ledger import Ledger
+from curriculum.plan.pages import Pages
+from curriculum.plan.past import Carried, Past, RecordedPast, read_carried
 from curriculum.plan.permutation import Integers
-from curriculum.plan.schedule import compile_schedule, run_samples, tokens_per_sample
-from curriculum.plan.window_files import windows_of
-from curriculum.plan.windows import Windows
+from curriculum.plan.schedule import run_samples, tokens_per_sample
+from curriculum.plan.segment import Segment, compile_segment, lane_rows
 from curriculum.units import keyed_seed
 
-_CACHED_BLOCKS = 16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Segment:
-    """A stretch of the run under one mix, from `start` on."""
-
-    start: int
-    mix: Mix
-    sizes: Mapping[str, int]
-    scores: Mapping[str, Any] | None
-    allocation: Allocation
-    windows: tuple[Windows, ...]
-    indexes: Integers  # this mix's streams -> the plan's
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlayedBlock:
-    """A block with the epoch and the sample of each of its draws."""
-
-    block: Block
-    epochs: Integers
-    samples: Integers
+_REMEMBERED_POSITIONS = 2**18  # 24 bytes each
+_REMEMBERED_PASSES = 4
+_REMEMBERED = ("ledger", "_pages", "_blocks", "_passes_ahead", "_ends", "_whole")
 
 
 class Plan:
-    """The compiled mix. Made by `Mix.plan`; behaves like a read-only sequence of (stream, epoch, sample)."""
+    """The compiled mix. Made by `Mix.plan`; behaves like a read-only sequence of (stream, epoch, sample).
 
-    def __init__(self, segments: tuple[Segment, ...], streams: tuple[str, ...], passes: int = 0) -> None:
-        self.segments = segments
+    `base` are the draws (lanes,) of each stream before this pass; `past` is the ledger that they, or the segments before
+    an edit, are known by.
+    """
+
+    def __init__(
+        self,
+        segments: tuple[Segment, ...],
+        streams: tuple[str, ...],
+        *,
+        passes: int = 0,
+        base: Mapping[str, Integers] | None = None,
+        past: Past | None = None,
+        before_edit: Plan | None = None,
+    ) -> None:
+        self.segments = tuple(_reindexed(segment, streams) for segment in segments)
         self.streams = streams
         self.samples = segments[-1].allocation.stop
+        self.lanes = segments[-1].allocation.lanes
+        self.base = dict(base or {})
+        self.past = past
+        self._before_edit = before_edit
         self._passes = passes
-        self._blocks: OrderedDict[tuple[int, int], PlayedBlock] = OrderedDict()
+        self._forget()
 
     @classmethod
     def compile(
@@ -72,15 +75,24 @@ class Plan:
         samples: int | None = None,
         lanes: int | None = None,
         scores: Mapping[str, Any] | None = None,
+        carried: Carried | None = None,
+        passes: int = 0,
     ) -> Plan:
-        """Compile `mix` for streams of `sizes` samples. Raises UserError, DataError (too little data), FileError."""
-        if (lanes or mix.lanes) != 1:
-            raise UserError(f"mix {mix.name!r}: lanes: {lanes or mix.lanes} is not supported yet; leave lanes at 1")
+        """Compile `mix` for streams of `sizes` samples. Raises UserError, DataError (too little data), FileError.
+
+        `lanes` overrides the mix's. `carried`, as `drawn_before_pass` gives it, is what streams gave in `passes`
+        passes before.
+        """
         length = run_samples(mix) if samples is None else samples
+        lanes = mix.lanes if lanes is None else lanes
         if length < 1:
             raise UserError(f"a run needs at least one sample, got samples={length}")
-        segment = _segment(mix, sizes=sizes, samples=length, scores=scores)
-        plan = cls((segment,), tuple(mix.streams))
+        if lanes < 1:
+            raise UserError(f"a run needs at least one lane, got lanes={lanes}")
+        base = read_carried(carried or {}, lanes)
+        segment = compile_segment(mix, sizes=sizes, samples=length, lanes=lanes, scores=scores, carried=base, passes=passes)
+        past = RecordedPast(carried, lanes) if carried else None
+        plan = cls((segment,), tuple(mix.streams), passes=passes, base=base, past=past)
         plan._check_caps()
         return plan
 
@@ -97,27 +109,32 @@ class Plan:
 
         Fractions of the new mix refer to the whole run; every stream's draws go on where they were
         (under the same seed no sample of an epoch is lost or repeated; a new seed draws a new order from there on).
+        Lanes stay as they are: raises UserError if `mix` states others.
         """
-        if not 0 <= at <= self.samples:
-            raise UserError(f"the cursor must lie in the run of {self.samples} samples, got {at}")
         length = self.samples if samples is None else samples
-        if length <= at:
-            raise UserError(f"the run of {length} samples would end before the cursor {at}; give a larger `samples`")
-        drawn = self.counts(0, at)
-        base = {name: self._carried(name) for name in self.streams}
-        carried = {name: base.get(name, 0) + drawn.get(name, 0) for name in {*mix.streams, *self.streams}}
-        segment = _segment(
+        self._check_edit(mix, at, length)
+        segment = compile_segment(
             mix,
             sizes={**self.segments[-1].sizes, **(sizes or {})},
             samples=length,
+            lanes=self.lanes,
             scores=scores,
+            carried=self.ledger.before(at),
+            passes=self._passes,
             cursor=at,
             origin=self._nominal(mix, at, length),
-            carried=carried,
         )
-        kept = tuple(old for old in self.segments if old.start < at)
-        plan = Plan((*kept, segment), tuple(dict.fromkeys([*mix.streams, *self.streams])), self._passes)
-        plan.segments = tuple(_reindexed(one, plan.streams) for one in plan.segments)
+        before: Plan | None = self
+        while before is not None and before.segments[-1].start >= at:
+            before = before._before_edit
+        plan = Plan(
+            (*(before.segments if before else ()), segment),
+            tuple(dict.fromkeys([*mix.streams, *self.streams])),
+            passes=self._passes,
+            base=self.base,
+            past=before.ledger if before else self._past_of_pass(),
+            before_edit=before,
+        )
         plan._check_caps()
         return plan
 
@@ -125,15 +142,22 @@ class Plan:
         """Return the plan of the `number`-th further pass (0 is this one): same schedule, draws go on."""
         if number == 0:
             return self
-        last = self.segments[-1]
-        first = self.counts(0, self.samples)
-        whole = Plan.compile(last.mix, sizes=last.sizes, samples=self.samples, scores=last.scores)
-        each = whole.counts(0, self.samples)
-        carried = {name: first.get(name, 0) + (number - 1) * each[name] for name in last.mix.streams}
-        segment = _segment(last.mix, sizes=last.sizes, samples=self.samples, scores=last.scores, carried=carried, passes=number)
-        plan = Plan((segment,), tuple(last.mix.streams), number)
+        plan = self._further_pass(number)
         plan._check_caps()
         return plan
+
+    def drawn_before_pass(self, number: int) -> dict[str, Any]:
+        """Return what each stream gave before the `number`-th further pass, for `Plan.compile(carried=...)`.
+
+        With one lane its draws, an int; with several a record, ready for JSON, of what each lane drew.
+        """
+        plan = self._further_pass(number) if number else self
+        past = plan._past_of_pass()
+        if past is None:
+            return {}
+        if self.lanes == 1:
+            return {name: int(lanes[0]) for name, lanes in plan.base.items()}
+        return {name: past.record(name, lanes) for name, lanes in plan.base.items()}
 
     def __len__(self) -> int:
         return self.samples
@@ -150,16 +174,30 @@ class Plan:
         if isinstance(positions, slice):
             raise TypeError("a plan takes an integer or an array of integers; use numpy.arange for a range")
         asked = np.asarray(positions)
-        if asked.size and not np.issubdtype(asked.dtype, np.integer):
-            raise TypeError(f"positions must be integers, got {asked.dtype}")
-        flat = np.atleast_1d(asked).astype(np.int64).ravel()
-        outside = flat[(flat < 0) | (flat >= self.samples)]
-        if len(outside):
-            raise IndexError(f"position {outside[0]} lies outside the plan's [0, {self.samples})")
-        streams, epochs, samples = self._look_up(flat)
+        flat = self._checked(asked)
+        streams, epochs, samples = (np.empty_like(flat) for _ in range(3))
+        for page, here, inside in self._pages.visit(flat):
+            streams[here] = self.segments[page.index].indexes[page.streams[inside]]
+            epochs[here], samples[here] = page.epochs[inside], page.samples[inside]
         if asked.ndim == 0:
             return int(streams[0]), int(epochs[0]), int(samples[0])
         return streams.reshape(asked.shape), epochs.reshape(asked.shape), samples.reshape(asked.shape)
+
+    def windows(self, positions: npt.NDArray[Any] | list[int]) -> tuple[Integers, Integers]:
+        """Return the window [start, stop), in samples of its stream, that each position's sample is played from.
+
+        `positions` as for `plan[positions]`; both results have their shape. Raises IndexError outside [0, samples).
+        """
+        asked = np.asarray(positions)
+        flat = self._checked(asked)
+        starts, stops = np.empty_like(flat), np.empty_like(flat)
+        for page, here, inside in self._pages.visit(flat):
+            streams, windows = page.streams[inside], page.windows[inside]
+            for own in np.unique(streams):
+                chosen = streams == own
+                found = self.segments[page.index].windows[own].ranges(windows[chosen])
+                starts[here[chosen]], stops[here[chosen]] = found
+        return starts.reshape(asked.shape), stops.reshape(asked.shape)
 
     def counts(self, start: int, stop: int) -> dict[str, int]:
         """Return how many samples of each stream positions [start, stop) hold, without walking them."""
@@ -192,42 +230,117 @@ class Plan:
         segment = self.segments[-1]
         return dict(zip(segment.mix.streams, segment.allocation.schedule.expected(nominal), strict=True))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_blocks": OrderedDict()}
+    def block(self, index: int, nominal_start: int, nominal_end: int) -> Block:
+        """Return a block of segment `index`, compiled once while it is remembered."""
+        found = self._blocks.get((index, nominal_start))
+        if found is None:
+            found = self.segments[index].allocation.block(nominal_start, nominal_end)
+            self._blocks.put((index, nominal_start), found, len(found.streams))
+        return found
 
-    def _segment_at(self, position: int) -> int:
-        return max(index for index, segment in enumerate(self.segments) if segment.start <= position)
+    def as_planned(self, index: int) -> Plan:
+        """Return the plan whose last segment is `index`: this one, or that before a later edit."""
+        plan = self
+        while len(plan.segments) > index + 1 and plan._before_edit is not None:
+            plan = plan._before_edit
+        return plan
 
-    def _block(self, position: int) -> tuple[int, PlayedBlock]:
-        for (index, _), played in reversed(self._blocks.items()):
-            block = played.block
-            if max(block.start, self.segments[index].start) <= position < min(block.stop, self._end(index)):
-                return index, played
-        index = self._segment_at(position)
-        start, end = self.segments[index].allocation.block_of(position)
-        played = _play(self.segments[index], start, end)
-        self._blocks[index, start] = played
-        if len(self._blocks) > _CACHED_BLOCKS:
-            self._blocks.popitem(last=False)
-        return index, played
-
-    def _end(self, index: int) -> int:
+    def end(self, index: int) -> int:
+        """Return the position at which segment `index` ends."""
         return self.segments[index + 1].start if index + 1 < len(self.segments) else self.samples
 
-    def _look_up(self, positions: Integers) -> tuple[Integers, Integers, Integers]:
-        """Return (stream, epoch, sample) of each position, visiting every block once."""
-        streams, epochs, samples = (np.empty_like(positions) for _ in range(3))
-        ranks = np.argsort(positions, kind="stable")
-        ordered = positions[ranks]
-        done = 0
-        while done < len(ordered):
-            index, played = self._block(int(ordered[done]))
-            after = int(np.searchsorted(ordered, min(played.block.stop, self._end(index))))
-            here, inside = ranks[done:after], ordered[done:after] - played.block.start
-            streams[here] = self.segments[index].indexes[played.block.streams[inside]]
-            epochs[here], samples[here] = played.epochs[inside], played.samples[inside]
-            done = after
-        return streams, epochs, samples
+    def drawn_within(self, index: int, position: int) -> Integers:
+        """Return the draws of segment `index`'s streams and lanes before `position`, earlier ones included."""
+        if position == self.end(index) and index in self._ends:
+            return self._ends[index]
+        allocation = self.segments[index].allocation
+        if position >= allocation.stop:
+            drawn = allocation.lane_drawn(allocation.schedule.samples)
+        else:
+            drawn = self.block(index, *allocation.block_of(position)).drawn_before(position)
+        if position == self.end(index):
+            self._ends[index] = drawn
+        return drawn
+
+    def pass_of_draw(self, name: str, draw: int) -> Plan | None:
+        """Return the further pass in which a stream comes to a draw that this pass does not reach, or None."""
+        segment = self._whole_pass()
+        own = segment.own(name)
+        each = 0 if own is None else segment.allocation.drawn(segment.allocation.schedule.samples)[own]
+        if each == 0:
+            return None
+        return self._further_pass(1 + (draw - int(self.ledger.before(self.samples)[name].sum())) // each)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is only remembered; a copy shares no memory with this plan, so another thread may use it."""
+        kept = {name: value for name, value in self.__dict__.items() if name not in _REMEMBERED}
+        before_edit = copy(self._before_edit)
+        return {**kept, "_before_edit": before_edit, "past": before_edit.ledger if before_edit else copy(self.past)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin with nothing remembered."""
+        self.ledger = Ledger(self)
+        self._pages = Pages(self)
+        self._blocks: Cache[tuple[int, int], Block] = Cache(_REMEMBERED_POSITIONS)
+        self._passes_ahead: Cache[int, Plan] = Cache(_REMEMBERED_PASSES)
+        self._ends: dict[int, Integers] = {}
+        self._whole: Segment | None = None
+
+    def _past_of_pass(self) -> Past | None:
+        """The ledger of the passes before this one."""
+        plan = self
+        while plan._before_edit is not None:
+            plan = plan._before_edit
+        return plan.past
+
+    def _whole_pass(self) -> Segment:
+        """A pass under the current mix alone, from draw 0 on: what every further pass is but for its draws and key."""
+        if self._whole is None:
+            last = self.segments[-1]
+            self._whole = replace(
+                compile_segment(
+                    last.mix,
+                    sizes=last.sizes,
+                    samples=self.samples,
+                    lanes=self.lanes,
+                    scores=last.scores,
+                    carried={},
+                    passes=0,
+                ),
+                windows=last.windows,
+                owners=last.owners,
+            )
+        return self._whole
+
+    def _further_pass(self, number: int) -> Plan:
+        known = self._passes_ahead.get(number)
+        if known is not None:
+            return known
+        whole, base = self._whole_pass(), self.ledger.before(self.samples)
+        each = whole.allocation.lane_drawn(whole.allocation.schedule.samples)
+        for name, drawn in zip(whole.mix.streams, each, strict=True):
+            base[name] = base.get(name, 0) + (number - 1) * drawn
+        passes = self._passes + number
+        allocation = whole.allocation.resumed(
+            lane_rows(whole.mix, base, self.lanes), keyed_seed(whole.mix.seed, "pass", passes)
+        )
+        segment = replace(whole, allocation=allocation)
+        plan = Plan((segment,), tuple(whole.mix.streams), passes=passes, base=base, past=self.ledger)
+        self._passes_ahead.put(number, plan)
+        return plan
+
+    def _checked(self, asked: npt.NDArray[Any]) -> Integers:
+        if asked.size and not np.issubdtype(asked.dtype, np.integer):
+            raise TypeError(f"positions must be integers, got {asked.dtype}")
+        flat: Integers = np.atleast_1d(asked).astype(np.int64).ravel()
+        outside = flat[(flat < 0) | (flat >= self.samples)]
+        if len(outside):
+            raise IndexError(f"position {outside[0]} lies outside the plan's [0, {self.samples})")
+        return flat
 
     def _before(self, position: int) -> Integers:
         """Draws of each of the plan's streams in positions [0, position)."""
@@ -235,21 +348,20 @@ class Plan:
         for index, segment in enumerate(self.segments):
             if segment.start >= position:
                 break
-            drawn = self._drawn_within(segment, min(position, self._end(index)))
+            drawn = self.drawn_within(index, min(position, self.end(index))).sum(axis=1)
             np.add.at(totals, segment.indexes, drawn - np.asarray(segment.allocation.carried, dtype=np.int64))
         return totals
 
-    def _drawn_within(self, segment: Segment, position: int) -> Integers:
-        allocation = segment.allocation
-        if position >= allocation.stop:
-            return np.asarray(allocation.drawn(allocation.schedule.samples), dtype=np.int64)
-        block = allocation.block(*allocation.block_of(position))
-        played = np.bincount(block.streams[: position - block.start], minlength=len(block.drawn))
-        return block.drawn + played
-
-    def _carried(self, name: str) -> int:
-        first = self.segments[0]
-        return dict(zip(first.mix.streams, first.allocation.carried, strict=True)).get(name, 0)
+    def _check_edit(self, mix: Mix, at: int, length: int) -> None:
+        if not 0 <= at <= self.samples:
+            raise UserError(f"the cursor must lie in the run of {self.samples} samples, got {at}")
+        if length <= at:
+            raise UserError(f"the run of {length} samples would end before the cursor {at}; give a larger `samples`")
+        if mix.lanes not in (self.lanes, self.segments[-1].mix.lanes):
+            raise UserError(
+                f"mix {mix.name!r}: lanes: {mix.lanes} differs from the {self.lanes} lanes of the run; who reads what would "
+                f"change in the middle of an epoch. Leave lanes at {self.lanes}, or begin a new run"
+            )
 
     def _nominal(self, mix: Mix, at: int, length: int) -> int:
         """The nominal position of the cursor in the new mix: by samples, or by the tokens that were consumed."""
@@ -264,10 +376,10 @@ class Plan:
 
     def _check_caps(self) -> None:
         """No stream may be asked for more epochs than its cap, nor a stream without samples for any."""
-        played = self.counts(0, self.samples)
+        drawn = self.ledger.before(self.samples)
         segment = self.segments[-1]
         for (name, stream), windows in zip(segment.mix.streams.items(), segment.windows, strict=True):
-            wanted = self._carried(name) + played[name]
+            wanted = int(drawn[name].sum())
             if stream.max_epochs is None or wanted <= stream.max_epochs * windows.length:
                 continue
             allowed = stream.max_epochs * windows.length
@@ -278,64 +390,6 @@ class Plan:
             )
 
 
-def _segment(
-    mix: Mix,
-    *,
-    sizes: Mapping[str, int],
-    samples: int,
-    scores: Mapping[str, Any] | None,
-    cursor: int = 0,
-    origin: int = 0,
-    carried: Mapping[str, int] | None = None,
-    passes: int = 0,
-) -> Segment:
-    _check_sizes(mix, sizes)
-    schedule = compile_schedule(mix, samples=samples, origin=origin, due=samples - cursor)
-    allocation = Allocation(
-        schedule=schedule,
-        cursor=cursor,
-        carried=tuple((carried or {}).get(name, 0) for name in mix.streams),
-        key=keyed_seed(mix.seed, "pass", passes),
-        names=tuple(mix.streams),
-        exact_lag=mix.unit == "samples",
-    )
-    windows = tuple(
-        windows_of(name, stream, size=max(sizes[name], 1), key=keyed_seed(mix.seed, "stream", name), scores=scores)
-        for name, stream in mix.streams.items()
-    )
-    return Segment(
-        start=cursor,
-        mix=mix,
-        sizes=dict(sizes),
-        scores=scores,
-        allocation=allocation,
-        windows=windows,
-        indexes=np.arange(len(mix.streams)),
-    )
-
-
-def _play(segment: Segment, nominal_start: int, nominal_end: int) -> PlayedBlock:
-    """Locate a block's draws once, so that the batches which share it only look them up."""
-    block = segment.allocation.block(nominal_start, nominal_end)
-    epochs, samples = np.empty_like(block.draws), np.empty_like(block.draws)
-    for own, windows in enumerate(segment.windows):
-        chosen = np.flatnonzero(block.streams == own)
-        if len(chosen):
-            epochs[chosen], samples[chosen] = windows.locate(block.draws[chosen])
-    return PlayedBlock(block=block, epochs=epochs, samples=samples)
-
-
 def _reindexed(segment: Segment, streams: tuple[str, ...]) -> Segment:
     indexes = np.asarray([streams.index(name) for name in segment.mix.streams], dtype=np.int64)
-    fields = {name: getattr(segment, name) for name in Segment.__slots__}
-    return Segment(**{**fields, "indexes": indexes})
-
-
-def _check_sizes(mix: Mix, sizes: Mapping[str, int]) -> None:
-    for name in mix.streams:
-        if name not in sizes:
-            raise UserError(f"no size given for stream {name!r} of mix {mix.name!r}; sizes has {', '.join(sizes) or 'none'}")
-        if int(sizes[name]) != sizes[name] or sizes[name] < 0:
-            raise UserError(f"the size of stream {name!r} must be a whole number of samples, got {sizes[name]!r}")
-        if sizes[name] == 0 and any(phase.weights[name] or (phase.to or phase.weights)[name] for phase in mix.phases):
-            raise DataError(f"stream {name!r} is empty but has weight; remove it, give it weight 0, or add data")
+    return replace(segment, indexes=indexes)

@@ -57,6 +57,14 @@ class Schedule:
         """Return floor(W_s(nominal)) for every stream."""
         return [numerator // denominator for numerator, denominator in self.numerators(nominal)]
 
+    def floor_of(self, stream: int, nominal: int) -> int:
+        """Return floor(W_s(nominal)) for one stream."""
+        for piece in self.pieces:
+            if nominal <= piece.stop:
+                break
+        a, b, c, d = piece.coefficients[stream]
+        return ((a * nominal + b) * nominal + c) // d
+
     def expected(self, nominal: int) -> list[Fraction]:
         """Return W_s(nominal) for every stream."""
         return [Fraction(numerator, denominator) for numerator, denominator in self.numerators(nominal)]

@@ -29,7 +29,7 @@ def windows_of(name: str, stream: Stream, *, size: int, key: int, scores: Mappin
         raise UserError(f"stream {name!r}: order asks for windows of {order.window} samples, but it has only {size}")
     window = min(order.window or default_window(size), size)
     if order.kind == "sequential":
-        return Sequential(length=size)
+        return Sequential(length=size, window=window)
     if order.kind == "shuffle":
         return Shuffled(length=size, window=window, key=key)
     if order.kind == "listed":
