@@ -90,6 +90,10 @@ def test_orders_that_contradict_themselves_are_refused(fields: dict[str, Any], p
         ({"local": "a\0b"}, ("local",)),
         ({"local": "/a", "format": "csv"}, ("format",)),
         ({"local": "/a", "format": "npy"}, ("format",)),
+        ({"local": "/a", "format": "npy", "sequence_length": 8, "token_dtype": "float32"}, ("token_dtype",)),
+        ({"local": "/a", "format": "npy", "sequence_length": 8, "eos_token": -1}, ("eos_token",)),
+        ({"local": "/a", "format": "megatron", "sequence_length": 8, "token_dtype": "uint16"}, ("token_dtype",)),
+        ({"local": "/a", "eos_token": 0}, ("eos_token",)),
         ({"local": "/a", "max_epochs": 0}, ("max_epochs",)),
         ({"local": "/a", "max_epochs": True}, ("max_epochs",)),
         ({"local": "/a", "tokens_per_sample": 0}, ("tokens_per_sample",)),
@@ -170,6 +174,24 @@ def test_the_fingerprint_ignores_names_places_and_provenance() -> None:
     assert other.fingerprint() == mix().fingerprint()
     rewritten = (Phase(until=Decimal("1.0"), weights={"web": "7.00", "code": 1}),)  # type: ignore[dict-item]
     assert mix(phases=rewritten).fingerprint() == mix().fingerprint()
+
+
+def test_a_fingerprint_outlives_releases() -> None:
+    books = Stream(local="/b", format="npy", sequence_length=8, eos_token=0)
+    weights = {"web": Decimal(7), "books": Decimal(1)}
+    made = mix(streams={"web": WEB, "books": books}, phases=(Phase(until=Decimal(1), weights=weights),))
+    assert made.fingerprint() == "8abc15495e189f1011c53be167dac4ed3c975e4b57fa1b575b904b9ae3621c91"
+
+
+def test_how_tokens_lie_counts_and_the_token_that_ends_documents_does_not() -> None:
+    def books(**fields: Any) -> Mix:
+        stream = Stream(local="/b", format="npy", sequence_length=8, **fields)
+        return mix(streams={"web": stream, "code": CODE})
+
+    assert books(eos_token=2).fingerprint() == books().fingerprint()
+    wide = books(token_dtype="uint32")
+    assert wide.fingerprint() != books().fingerprint()
+    assert describe_difference(books().canonical(), wide.canonical()) == ["streams.web.token_dtype: absent -> uint32"]
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0, "-0", "0.000", "0E+9"])

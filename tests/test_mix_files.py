@@ -7,7 +7,7 @@ import os
 import stat
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from curriculum.errors import FileError, ResourceError, UserError
 from curriculum.mix import Document, Mix, Order, Phase, Stream, read_streams
+from curriculum.mix.stream import TokenDtype
 
 GOOD = """\
 version: 1
@@ -96,21 +97,25 @@ orders = st.one_of(
     st.builds(Order, scores=paths.filter(lambda path: "testbed" not in path)),
     st.builds(Order, listed=paths.filter(lambda path: "testbed" not in path)),
 )
-streams = st.builds(
-    Stream,
-    local=paths,
-    remote=st.none() | st.sampled_from(["s3://bucket/a", "there"]),
-    split=st.none() | names,
-    format=st.sampled_from(["mds", "npy", "megatron"]),
-    sequence_length=st.integers(1, 10**6),
-    tokens_per_sample=counts,
-    max_epochs=counts,
-    order=orders,
-    download_retry=st.none() | st.integers(0, 5),
-    download_timeout=st.none() | st.floats(1e-5, 1e20),
-    validate_hash=st.none() | names,
-    keep_zip=st.none() | st.booleans(),
-)
+anywhere: dict[str, st.SearchStrategy[Any]] = {
+    "local": paths,
+    "remote": st.none() | st.sampled_from(["s3://bucket/a", "there"]),
+    "split": st.none() | names,
+    "sequence_length": st.integers(1, 10**6),
+    "tokens_per_sample": counts,
+    "max_epochs": counts,
+    "order": orders,
+    "download_retry": st.none() | st.integers(0, 5),
+    "download_timeout": st.none() | st.floats(1e-5, 1e20),
+    "validate_hash": st.none() | names,
+    "keep_zip": st.none() | st.booleans(),
+}
+arrays = {
+    "format": st.just("npy"),
+    "token_dtype": st.none() | st.sampled_from(get_args(TokenDtype)),
+    "eos_token": st.none() | st.integers(0, 2**31),
+}
+streams = st.builds(Stream, **anywhere, format=st.sampled_from(["mds", "megatron"])) | st.builds(Stream, **anywhere, **arrays)
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=12) | names
 )
@@ -209,6 +214,10 @@ BAD = [
     ("local: ../math", "local: ''", 8, "streams.math.local: wanted a text, got an empty one"),
     (", sequence_length: 2048", "", 9, "a megatron stream needs sequence_length"),
     ("format: megatron", "format: csv", 9, "streams.books.format: wanted one of mds, megatron, npy, got 'csv'"),
+    ("format: megatron", "format: npy, token_dtype: float32", 9, "streams.books.token_dtype: wanted one of uint8, uint16"),
+    ("format: megatron", "format: npy, eos_token: -1", 9, "streams.books.eos_token: wanted a count"),
+    ("format: megatron", "format: megatron, eos_token: 0", 9, "books.eos_token: only an npy stream may say it"),
+    ("max_epochs: 4", "token_dtype: uint32", 8, "streams.math.token_dtype: only an npy stream may say it, this one is mds"),
     ("by: difficulty", "by: difficulty, listed: w.parquet", 10, "streams.code.order.listed: wanted one of"),
     ("by: difficulty, direction: descending", "listed: w.parquet", 10, "streams.code.order.window: listed windows"),
     ("direction: descending", "direction: down", 10, "wanted one of ascending, descending, got 'down'"),

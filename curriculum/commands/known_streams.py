@@ -43,8 +43,7 @@ def find_stream(name: str, stream: Stream) -> KnownStream:
     if stream.local is not None and stream.local.startswith(EMBEDDED):
         return _find_embedded(stream.local.removeprefix(EMBEDDED))
     if stream.format != "mds":
-        tokens = stream.tokens_per_sample or stream.sequence_length
-        return KnownStream(size=None, tokens_per_sample=tokens, source=f"unknown: {stream.format} files are not counted here")
+        return _find_tokens(name, stream)
     folder = _folder_with_index(stream)
     if folder is None:
         reason = "unknown: not downloaded yet; give its size, or read it once"
@@ -73,6 +72,14 @@ def _find_mds(name: str, stream: Stream, folder: Path) -> KnownStream:
         check_shards(name, folder)
     tokens = stream.tokens_per_sample or read_manifest(folder).get("tokens_per_sample")
     return KnownStream(size=size, tokens_per_sample=tokens, source=str(folder / "index.json"))
+
+
+def _find_tokens(name: str, stream: Stream) -> KnownStream:
+    from curriculum.streaming.token_files import find_tokens
+
+    samples = find_tokens(name, stream).index.samples
+    tokens = stream.tokens_per_sample or stream.sequence_length
+    return KnownStream(size=samples, tokens_per_sample=tokens, source=f"{stream.format} files at {stream.local}")
 
 
 def _folder_with_index(stream: Stream) -> Path | None:

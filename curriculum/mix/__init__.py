@@ -7,11 +7,12 @@ Order                 how a stream's windows follow one another
 Document, Node        a YAML file whose values know their lines; study files are read with it too
 read_streams          the `streams:` section that mix files and study files share
 describe_difference   what changed between two canonical mixes, line by line
+mix_from_canonical    what a saved run played before, as a mix again
 write_atomically      a file, whole or not at all
 FieldError            what a type raises when one of its fields is wrong, in Python as in a file
 """
 
-from curriculum.mix.canonical import describe_difference
+from curriculum.mix.canonical import describe_difference, mix_from_canonical
 from curriculum.mix.document import Document, Node
 from curriculum.mix.fields import FieldError
 from curriculum.mix.mix import Mix
@@ -30,6 +31,7 @@ __all__ = [
     "Phase",
     "Stream",
     "describe_difference",
+    "mix_from_canonical",
     "read_streams",
     "write_atomically",
 ]

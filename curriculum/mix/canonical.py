@@ -17,6 +17,7 @@ from typing import Any
 from curriculum.errors import DataError
 from curriculum.mix.fields import decimal_text, field_name, is_url
 from curriculum.mix.mix import Mix
+from curriculum.mix.order import Order
 from curriculum.mix.phase import Phase
 from curriculum.mix.stream import Stream
 
@@ -45,6 +46,27 @@ def fingerprint(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def mix_from_canonical(content: Mapping[str, Any], known: Mix) -> Mix:
+    """Return a mix that shares its streams out as the canonical `content` says: what a saved run played before.
+
+    Places are not in the canonical form, nor are score files and window lists: where `known` has the same stream with
+    the same order it lends both, else the order is a plain shuffle, which changes no count. Raises UserError.
+    """
+    there = canonical(known, {})["streams"]
+    streams = {
+        name: known.streams[name] if there.get(name) == stream else _stream_of(stream)
+        for name, stream in content["streams"].items()
+    }
+    fields = {name: content[name] for name in ("version", "unit", "seed", "lanes", "samples")}
+    return Mix(name="past", streams=streams, phases=tuple(Phase(**phase) for phase in content["phases"]), **fields)
+
+
+def _stream_of(content: Mapping[str, Any]) -> Stream:
+    fields = {name: content[name] for name in ("format", "sequence_length", "tokens_per_sample", "max_epochs")}
+    order = content["order"]
+    return Stream(local="past", order=Order(window=order["window"] if order["kind"] == "shuffle" else None), **fields)
+
+
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return a line for each thing that differs between two canonical mixes: `phases[0].weights.web: 7 -> 5`."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
@@ -70,13 +92,17 @@ def file_digest(path: str | Path) -> str:
 
 
 def _stream(name: str, stream: Stream, digests: Mapping[str, str]) -> dict[str, Any]:
-    return {
+    fields = {
         "format": stream.format,
         "sequence_length": stream.sequence_length,
+        "token_dtype": stream.token_dtype,
         "tokens_per_sample": stream.tokens_per_sample,
         "max_epochs": stream.max_epochs,
         "order": _order(name, stream, digests),
     }
+    if stream.token_dtype is None:  # mixes that do not say it keep the fingerprint they had before it could be said
+        del fields["token_dtype"]
+    return fields
 
 
 def _order(name: str, stream: Stream, digests: Mapping[str, str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from curriculum.mix.fields import text
 from curriculum.mix.mix import Mix, Unit
 from curriculum.mix.order import Direction, Order, OrderKind
 from curriculum.mix.phase import Phase
-from curriculum.mix.stream import Stream, StreamFormat
+from curriculum.mix.stream import Stream, StreamFormat, TokenDtype
 from curriculum.units import parse_count
 
 _Reader = Callable[[Node], Any]
@@ -105,6 +105,8 @@ _STREAM: dict[str, _Reader] = {
     "split": Node.text,
     "format": lambda node: node.choice(get_args(StreamFormat)),
     "sequence_length": Node.count,
+    "token_dtype": lambda node: node.choice(get_args(TokenDtype)),
+    "eos_token": Node.count,
     "tokens_per_sample": Node.count,
     "max_epochs": Node.count,
     "order": _read_order,

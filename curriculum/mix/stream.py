@@ -14,6 +14,8 @@ from curriculum.mix.fields import FieldError, location, one_of, optional_whole, 
 from curriculum.mix.order import Order
 
 StreamFormat = Literal["mds", "megatron", "npy"]
+TokenDtype = Literal["uint8", "uint16", "uint32", "int32", "int64"]
+_WHOLE = {"sequence_length": 1, "tokens_per_sample": 1, "max_epochs": 1, "download_retry": 0, "eos_token": 0}  # the least
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +24,8 @@ class Stream:
 
     At least one of `local` and `remote`; paths are made absolute here, URLs and `local="testbed:NAME"` (an embedded
     stream) stay. `sequence_length` and `tokens_per_sample` count tokens, `download_timeout` seconds; `max_epochs` caps
-    the passes over the stream. Raises UserError.
+    the passes over the stream. Of an npy stream, `token_dtype` is how tokens lie in files that do not say so themselves
+    (None: uint16), `eos_token` the token that ends a document. Raises UserError.
     """
 
     local: str | None = None
@@ -30,6 +33,8 @@ class Stream:
     split: str | None = None
     format: StreamFormat = "mds"
     sequence_length: int | None = None
+    token_dtype: TokenDtype | None = None
+    eos_token: int | None = None
     tokens_per_sample: int | None = None
     max_epochs: int | None = None
     order: Order = field(default_factory=Order)
@@ -41,13 +46,21 @@ class Stream:
     def __post_init__(self) -> None:
         self._check_place()
         one_of(self.format, get_args(StreamFormat), "format")
-        for name, least in (("sequence_length", 1), ("tokens_per_sample", 1), ("max_epochs", 1), ("download_retry", 0)):
+        for name, least in _WHOLE.items():
             object.__setattr__(self, name, optional_whole(getattr(self, name), least, name))
         if self.format != "mds" and self.sequence_length is None:
             raise FieldError(f"a {self.format} stream needs sequence_length: how many tokens make a sample", "format")
+        self._check_tokens()
         if not isinstance(self.order, Order):
             raise FieldError(f"wanted an Order, got {self.order!r}", "order")
         self._check_download()
+
+    def _check_tokens(self) -> None:
+        if self.token_dtype is not None:
+            one_of(self.token_dtype, get_args(TokenDtype), "token_dtype")
+        for name in ("token_dtype", "eos_token"):
+            if self.format != "npy" and getattr(self, name) is not None:
+                raise FieldError(f"only an npy stream may say it, this one is {self.format}; remove it", name)
 
     def _check_place(self) -> None:
         for name in ("local", "remote"):

@@ -95,6 +95,8 @@ def _stream(stream: Stream, folder: Path | None) -> yaml.Node:
             "local": _path(stream.local, folder),
             "split": _text(stream.split),
             "sequence_length": _number(stream.sequence_length),
+            "token_dtype": _text(stream.token_dtype),
+            "eos_token": _number(stream.eos_token),
             "tokens_per_sample": _number(stream.tokens_per_sample),
             "max_epochs": _number(stream.max_epochs),
             "order": _order(stream.order, folder),
