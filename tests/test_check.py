@@ -119,7 +119,6 @@ BAD = [
     ("max_epochs: 2", "max_epochs: 1", 5, "would be asked for 375 samples (1.88 epochs)"),
     ("samples: 1000", "samples: 1000\nunit: tokens", 6, "unit: tokens needs tokens_per_sample"),
     ("{local: web}", "{local: web, order: {scores: gone.parquet}}", None, "does not exist"),
-    ("name: two", "name: two\nlanes: 2", 2, "lanes: 2 is not supported yet"),
     ("web: 3", "wbe: 3", 7, "no stream has this name"),
 ]
 

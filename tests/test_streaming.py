@@ -1,27 +1,26 @@
 """StreamingDataset under a mix and without: order, workers, epochs, whole batches."""
 
-import os
 import pickle
+import tempfile
+from importlib import import_module
 from itertools import islice
+from multiprocessing import shared_memory
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
 import pytest
 import streaming_help
-from filelock import FileLock, Timeout
 from streaming_help import Make, keys_of, loader, planned, ramp
 from torch.utils.data import default_collate
 
 from curriculum.errors import UserError
 from curriculum.mix import Stream
-from curriculum.streaming import StreamingDataset, mosaic
-from curriculum.streaming.batches import BatchReader
+from curriculum.streaming import StreamingDataset
 from curriculum.streaming.mosaic import MDSWriter
 from curriculum.streaming.mosaic import Stream as MosaicStream
-from curriculum.streaming.shared import claiming_names
 
+memory = import_module("streaming.base.shared.memory")
 folder, make_dataset = streaming_help.folder, streaming_help.make_dataset
 
 
@@ -165,56 +164,27 @@ def test_text_compressed_and_downloaded_streams_read_alike(
         np.testing.assert_array_equal(other["shape"], third["shape"], strict=True)
 
 
-def test_a_file_of_another_size_than_its_index_says_is_left_to_mosaic(make_dataset: Make, folder: Path) -> None:
-    shards = make_dataset(mix=ramp(folder)).shards
-    shards[0].raw_data.bytes += 1  # as if its download were not finished
-    asked: list[int] = []
-
-    def one_by_one(sample_id: int) -> dict[str, Any]:
-        asked.append(sample_id)
-        return {"key": sample_id}
-
-    first = shards[0].samples
-    read = BatchReader(shards).read(np.asarray([0, first, first - 1]), one_by_one)
-    assert asked == [0, first - 1]
-    assert keys_of(read) == [0, first, first - 1]
-
-
 def test_shards_that_were_evicted_are_downloaded_again(make_dataset: Make, folder: Path, tmp_path: Path) -> None:
     far = {name: Stream(remote=str(folder / name), local=str(tmp_path / name)) for name in streaming_help.SIZES}
     dataset = make_dataset(mix=ramp(folder, samples=300, streams=far), batch_size=8)
     assert keys_of(dataset) == planned(dataset.plan)
     assert len(list(tmp_path.rglob("*.mds"))) > 3
-    for shard in np.flatnonzero(dataset._shard_states.numpy() == mosaic.ShardState.LOCAL):
+    for shard in range(len(dataset.shards)):
         dataset.evict_shard(shard)
     assert not list(tmp_path.rglob("*.mds"))
     assert keys_of(dataset) == planned(dataset.plan.later_pass(1))
 
 
-def test_names_of_shared_memory_are_claimed_by_one_job_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_free() -> bool:
-        try:
-            FileLock(Path(gettempdir()) / f"curriculum-{os.getuid()}-shared-memory.lock", timeout=0).acquire().lock.release()
-        except Timeout:
-            return False
-        return True
+def test_a_mix_leaves_nothing_named_behind(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("named shared memory")
 
-    with claiming_names():
-        assert not is_free()
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    with claiming_names():  # rank 1 must not wait for rank 0, which waits for it
-        assert is_free()
-
-
-def test_closing_frees_the_shared_memory(folder: Path) -> None:
+    monkeypatch.setattr(shared_memory, "SharedMemory", refuse)
+    monkeypatch.setattr(memory, "BuiltinSharedMemory", refuse)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dataset = StreamingDataset(mix=ramp(folder), batch_size=8)
-    list(islice(dataset, 20))  # threads are still running
-    names = {path.name for path in Path("/dev/shm").iterdir() if path.name.startswith(f"{dataset._shm_prefix_int:06}_")}
-    assert len(names) >= 6
-    dataset.close()
-    assert not names & {path.name for path in Path("/dev/shm").iterdir()}
-    assert not Path(dataset._shared_barrier.filelock_path).exists()
+    assert len(list(islice(loader(dataset, 1), 20))) == 20
+    assert not list(tmp_path.iterdir())
 
 
 def test_iterating_needs_a_batch_size_but_whole_batches_do_not(make_dataset: Make, folder: Path) -> None:

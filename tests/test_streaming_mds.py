@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from curriculum.errors import DataError
-from curriculum.streaming.mds import MappedShard, decode, fixed_layout, write_stream
+from curriculum.streaming.mds import MappedShard, fixed_layout, write_stream
 from curriculum.streaming.mosaic import MDSReader, MDSWriter
 
 ROWS = 300
@@ -44,13 +44,24 @@ def test_records_decode_to_what_was_written(tmp_path: Path) -> None:
     assert layout is not None
     shard = MappedShard(tmp_path / "shard.00000.mds", samples=ROWS, layout=layout)
     chosen = np.asarray([299, 0, 17, 0])
-    for row, sample in zip(chosen, decode(layout, shard.records(chosen)), strict=True):
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(sample[name], array[row], strict=True)
     reader = MDSReader(
-        str(tmp_path), "", [], [], [], None, [], raw_data=shard_file(), samples=ROWS, size_limit=None, zip_data=None
+        str(tmp_path),
+        "",
+        ["ndarray:float32:2,3", "ndarray:int64:1", "ndarray:uint8:24"],
+        ["grid", "key", "tokens"],
+        [24, 8, 24],
+        None,
+        [],
+        raw_data=shard_file(),
+        samples=ROWS,
+        size_limit=None,
+        zip_data=None,
     )
-    assert shard.sample_bytes(17) == reader.get_sample_data(17)
+    without_layout = MappedShard(tmp_path / "shard.00000.mds", samples=ROWS, layout=None, decode_sample=reader.decode_sample)
+    for found in (shard.read(chosen), without_layout.read(chosen), [reader[index] for index in chosen.tolist()]):
+        for row, sample in zip(chosen, found, strict=True):
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(sample[name], array[row], strict=True)
 
 
 def shard_file() -> object:

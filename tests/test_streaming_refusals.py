@@ -27,7 +27,6 @@ GIVEN: dict[str, Any] = {
     "sampling_method": "fixed",
     "sampling_granularity": 64,
     "partition_algo": "orig",
-    "num_canonical_nodes": 1,
     "shuffle": True,
     "shuffle_algo": "py1s",
     "shuffle_seed": 1,
@@ -36,10 +35,13 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def test_the_arguments_are_mosaics_with_their_order_and_defaults_and_one_more() -> None:
+def test_the_arguments_are_mosaics_with_their_order_and_defaults_and_a_few_more() -> None:
     ours = dict(signature(StreamingDataset).parameters)
     theirs = signature(mosaic.StreamingDataset).parameters
-    assert ours.pop("mix").default is None
+    added = {"mix": None, "data_parallel_rank": None, "data_parallel_size": None, "drop_last": False, "skip": ()}
+    added |= {"on_change": "refuse", "positions": False, "document_ids": False}
+    for name, default in added.items():
+        assert ours.pop(name).default == default
     assert [(each.name, each.kind, each.default) for each in ours.values()] == [
         (each.name, each.kind, each.default) for each in theirs.values()
     ]
@@ -65,11 +67,15 @@ def refusal(mix: Mix, error: type[Exception] = DataError) -> str:
     return str(refused.value)
 
 
-def test_lanes_and_other_formats_are_refused(folder: Path) -> None:
-    assert "lanes: 2 is not supported yet" in refusal(ramp(folder, lanes=2), UserError)
+def test_a_folder_without_token_files_is_refused(folder: Path) -> None:
     npy = Stream(local=str(folder / "third"), format="npy", sequence_length=8)
     streams = {name: Stream(local=str(folder / name)) for name in ("first", "second")} | {"third": npy}
-    assert "'third' has format: npy" in refusal(ramp(folder, streams=streams), UserError)
+    assert "stream 'third': no *.npy" in refusal(ramp(folder, streams=streams), UserError)
+
+
+def test_document_ids_need_token_files(folder: Path) -> None:
+    with pytest.raises(UserError, match="document_ids=True needs token files, but stream 'first'"):
+        StreamingDataset(mix=ramp(folder), batch_size=8, document_ids=True)
 
 
 def test_two_streams_in_one_folder_are_refused(folder: Path) -> None:

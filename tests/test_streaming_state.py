@@ -12,7 +12,7 @@ import pytest
 import streaming_help
 from streaming_help import Make, keys_of, loader, planned, ramp
 
-from curriculum.errors import ChangedError
+from curriculum.errors import ChangedError, UserError
 from curriculum.mix import Mix, Phase
 
 folder, make_dataset = streaming_help.folder, streaming_help.make_dataset
@@ -57,13 +57,13 @@ def test_stops_add_up_and_the_second_epoch_resumes_too(make_dataset: Make, folde
     assert state["epoch"] >= 1
 
 
-def test_a_state_counts_even_for_a_dataset_that_was_iterated_before(make_dataset: Make, folder: Path) -> None:
-    dataset = make_dataset(mix=ramp(folder), batch_size=8)
-    state = dataset.state_dict(500, True)
-    for _ in range(3):
-        next(iter(dataset))
-    dataset.load_state_dict(state)
-    assert keys_of(dataset) == planned(dataset.plan, 500)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_state_comes_before_the_first_iteration(make_dataset: Make, folder: Path, workers: int) -> None:
+    loading = loader(make_dataset(mix=ramp(folder), batch_size=8), workers)
+    state = loading.state_dict()
+    next(iter(loading))
+    with pytest.raises(UserError, match="before the first iteration"):
+        loading.load_state_dict(state)
 
 
 def test_a_state_can_be_taken_by_position_without_iterating(make_dataset: Make, folder: Path) -> None:

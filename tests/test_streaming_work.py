@@ -2,14 +2,15 @@
 
 from importlib import import_module
 from itertools import product
-from threading import Thread
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curriculum.errors import UserError
 from curriculum.streaming import mosaic
-from curriculum.streaming.work import Integers, LazyWork, PaddingId, Share
+from curriculum.streaming.work import Kept, Share
 
 mosaic_partition = import_module(f"{mosaic.StreamingDataset.__module__.split('.')[0]}.base.partition.orig")
 
@@ -25,8 +26,13 @@ Worlds = st.fixed_dictionaries(
 )
 
 
+class Padding(int):
+    """A position that is played as padding."""
+
+
 def work(share: Share) -> list[int]:
-    return list(LazyWork(share, lambda positions: positions))
+    positions, padding = share.positions(np.arange(len(share)))
+    return [Padding(each) if filler else int(each) for each, filler in zip(positions, padding, strict=True)]
 
 
 def ranks_of(*, start: int, length: int, batch_size: int, nodes: int, ranks: int, workers: int) -> list[list[int]]:
@@ -60,12 +66,16 @@ def test_every_position_is_played_once_in_order_and_padding_stays_in_the_last_ba
     yielded = ranks_of(**world)
     start, stop = world["start"], world["start"] + world["length"]
     assert len({len(own) for own in yielded}) == 1
-    by_rank = [own for rank in range(world["ranks"]) for own in yielded[rank :: world["ranks"]]]  # row: rank, then node
+    first = start % world["nodes"]  # the node whose positions are congruent to the start comes first
+    turns = [(first + turn) % world["nodes"] for turn in range(world["nodes"])]
+    by_rank = [yielded[node * world["ranks"] + rank] for rank in range(world["ranks"]) for node in turns]
     rows = [each for row in zip(*by_rank, strict=True) for each in row]
     assert rows[: stop - start] == list(range(start, stop))
-    assert not any(isinstance(each, PaddingId) for each in rows[: stop - start])
+    assert not any(isinstance(each, Padding) for each in rows[: stop - start])
+    for number, own in enumerate(yielded):
+        assert {each % world["nodes"] for each in own if not isinstance(each, Padding)} <= {number // world["ranks"]}
     padding = rows[stop - start :]
-    assert all(isinstance(each, PaddingId) for each in padding)
+    assert all(isinstance(each, Padding) for each in padding)
     assert len(padding) < world["nodes"] * world["ranks"]
     full_batches = max(0, len(yielded[0]) - 1) // world["batch_size"]
     last_batch = start + full_batches * world["batch_size"] * world["nodes"] * world["ranks"]
@@ -93,46 +103,45 @@ def test_the_deal_is_mosaics_wherever_mosaic_needs_no_padding(nodes: int, ranks:
         assert work(share) == own[own != -1].tolist()
 
 
-def test_work_behaves_like_a_read_only_sequence() -> None:
-    share = Share(start=0, stop=5000, batch_size=8)
-    lazy = LazyWork(share, lambda positions: positions * 2)
-    assert len(lazy) == 5000
-    assert (lazy[0], lazy[-1], lazy[4097]) == (0, 9998, 8194)
-    assert lazy[10:16:2] == [20, 24, 28]
-    assert type(lazy[3]) is int
-    for outside in (5000, -5001):
-        with pytest.raises(IndexError, match="outside"):
-            lazy[outside]
+@settings(max_examples=100, deadline=None)
+@given(Worlds)
+def test_dropping_the_last_leaves_whole_batches_only(world: dict[str, int]) -> None:
+    def share(**own: int) -> Share:
+        fields = {name: world[name] for name in ("start", "batch_size", "nodes", "ranks", "workers")}
+        return Share(stop=world["start"] + world["length"], drop_last=True, **{**fields, **own})
+
+    dealt = [
+        each
+        for node, rank, worker in product(range(world["nodes"]), range(world["ranks"]), range(world["workers"]))
+        for each in work(share(node=node, rank=rank, worker=worker))
+    ]
+    step = world["batch_size"] * world["nodes"] * world["ranks"]
+    assert sorted(dealt) == list(range(world["start"], world["start"] + world["length"] // step * step))
+    assert not any(isinstance(each, Padding) for each in dealt)
 
 
-def test_a_huge_epoch_costs_what_is_read_of_it() -> None:
-    asked: list[int] = []
-
-    def noted(positions: Integers) -> Integers:
-        asked.append(len(positions))
-        return positions
-
-    share = Share(start=7, stop=10**12, batch_size=16, nodes=64, node=63, ranks=8, rank=7, workers=8, worker=5)
-    lazy = LazyWork(share, noted)
+def test_a_huge_epoch_is_dealt_without_being_walked() -> None:
+    share = Share(start=64, stop=10**12, batch_size=16, nodes=64, node=63, ranks=8, rank=7, workers=8, worker=5)
     row = (10**8 // 16 * 8 + 5) * 16 + 10**8 % 16
-    assert lazy[10**8] == 7 + (row * 8 + 7) * 64 + 63
-    assert sum(asked) <= 1024
+    positions, padding = share.positions(np.asarray([10**8]))
+    assert positions.tolist() == [64 + (row * 8 + 7) * 64 + 63]
+    assert not padding.any()
 
 
-def test_several_threads_may_read_at_once() -> None:
-    inside: list[int] = []
+Ranges = st.lists(st.tuples(st.integers(0, 49), st.integers(1, 50)).filter(lambda each: each[0] < each[1]), max_size=4)
 
-    def sample_ids(positions: Integers) -> Integers:
-        inside.append(1)
-        assert len(inside) == 1, "two threads at once"
-        inside.pop()
-        return positions
 
-    lazy = LazyWork(Share(start=0, stop=50_000, batch_size=8), sample_ids)
-    read: list[list[int]] = []
-    threads = [Thread(target=lambda: read.append(list(lazy))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert read == [list(range(50_000))] * 3
+@given(Ranges)
+def test_kept_positions_are_those_outside_the_skipped_ranges(ranges: list[tuple[int, int]]) -> None:
+    kept = Kept.without(50, ranges)
+    wanted = [each for each in range(50) if not any(start <= each < stop for start, stop in ranges)]
+    assert len(kept) == len(wanted)
+    assert kept.positions(np.arange(len(kept))).tolist() == wanted
+    assert [kept.number(position) for position in range(51)] == [sum(each < stop for each in wanted) for stop in range(51)]
+    assert [kept.position(number) for number in range(len(kept) + 1)] == [*wanted, 50]
+
+
+@pytest.mark.parametrize("wrong", [(5, 5), (-1, 3), (40, 51), (1, 2, 3), ("a", 4), 7])
+def test_a_range_to_skip_must_lie_in_the_run(wrong: object) -> None:
+    with pytest.raises(UserError, match="skip"):
+        Kept.without(50, [wrong])  # type: ignore[list-item]

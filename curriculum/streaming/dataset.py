@@ -1,10 +1,10 @@
 """StreamingDataset: Mosaic's class, playing a mix.
 
-Idea: Mosaic's class does downloads, caches, eviction, barriers and state well, and is known; what it cannot do is let
-the mix change along the run. All it asks of an order is a sequence of sample ids per worker and epoch, so that one
-method, `_get_work`, is the seam: it returns positions of the plan instead of a shuffled array. Alternatives: an own
-loader (all of the above again), or one dataset per phase (LLM-Foundry: piecewise constant, each phase from the
-beginning). The price is a private method, hence the pinned version.
+Idea: one class with Mosaic's arguments. With `mix=...` it plays the plan from mapped shards (`player`); without, it is
+Mosaic's own, sample for sample, under names of shared memory that cannot go stale (`shared`). Alternatives: playing the
+plan through Mosaic's iterator (its threads and locks cost three quarters of the speed, and its shared memory leaks) or
+one dataset per phase (LLM-Foundry: piecewise constant, each phase from the beginning). The price is that under a mix
+only the public face of Mosaic's class is there, not its machinery.
 
     StreamingDataset(mix="mixes/winner.yaml", batch_size=8)    the mix, obeyed to the sample
     StreamingDataset(local="...", batch_size=8)                Mosaic, sample for sample
@@ -15,48 +15,59 @@ Under a mix one pass over its samples is an epoch; later epochs play the schedul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import copy
+from collections.abc import Iterator, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from curriculum.errors import UserError
+from curriculum.errors import DataError, UserError
 from curriculum.mix import Mix
 from curriculum.plan import Plan
 from curriculum.streaming import mosaic
-from curriculum.streaming.batches import BatchReader
-from curriculum.streaming.index import read_index
-from curriculum.streaming.shared import claiming_names, release
-from curriculum.streaming.sources import mosaic_streams, refuse_arguments, refuse_mix, with_tokens_per_sample
-from curriculum.streaming.state import MOSAIC_FIELDS, Identity, refuse_without_mix
-from curriculum.streaming.work import LazyWork, PaddingId, Share
+from curriculum.streaming.place import find_place, ranks_here
+from curriculum.streaming.player import Options, PaddingSample, Player
+from curriculum.streaming.shared import own_names, release
+from curriculum.streaming.sources import Defaults, find_sources, refuse_arguments, refuse_mix, with_tokens_per_sample
+from curriculum.streaming.state import refuse_without_mix
+
+__all__ = ["PaddingSample", "StreamingDataset"]
 
 Integers = npt.NDArray[np.int64]
-
-
-class PaddingSample(dict[str, Any]):
-    """A sample repeated at the end of an epoch, so that all ranks yield equally many; leave it out of counts.
-
-    A collate function can tell it by its type; torch's default one drops the mark. At most one a rank and epoch.
-    """
 
 
 class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic ships no types
     """Mosaic's StreamingDataset with one more argument, `mix`: a Mix, or the path of a mix file.
 
     With a mix, the arguments that it decides (see `sources.REFUSED_WITH_MIX`) must stay at their defaults; all others
-    keep their meaning, those of streams as defaults for the mix's streams. Without a mix nothing differs from Mosaic.
-    Raises UserError (arguments, mix), DataError (a stream is missing, empty, damaged or too small).
+    keep their meaning, those of streams as defaults for the mix's streams, and `num_canonical_nodes` overrides the mix's
+    lanes. Without a mix nothing differs from Mosaic. For a mix only:
+
+    data_parallel_rank, data_parallel_size: which share of the samples this process gets, instead of what RANK,
+        WORLD_SIZE and LOCAL_WORLD_SIZE say; replicas (tensor, pipeline, context parallel) pass the same rank.
+    drop_last: leave out the samples at the end that do not fill a batch on every rank, instead of padding.
+    skip: (start, stop) ranges of positions to leave out of the pass that begins or is resumed; states remember them.
+    on_change: "refuse" to load a state of another mix, seed or data, or "continue" from its position with this mix.
+    positions: add to each sample its plan position, as "position"; `origin(positions)` says where those come from.
+    document_ids: add "document_ids" to samples of token files, for masks within documents.
+
+    Raises UserError (arguments, mix), DataError (a stream is missing, empty, damaged or too small), ResourceError.
     """
 
     def __init__(
         self,
         *,
         mix: Mix | str | Path | None = None,
+        data_parallel_rank: int | None = None,
+        data_parallel_size: int | None = None,
+        drop_last: bool = False,
+        skip: Sequence[tuple[int, int]] = (),
+        on_change: Literal["refuse", "continue"] = "refuse",
+        positions: bool = False,
+        document_ids: bool = False,
         streams: Sequence[mosaic.Stream] | None = None,
         remote: str | None = None,
         local: str | None = None,
@@ -84,49 +95,100 @@ class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic
         stream_config: dict[str, Any] | None = None,
     ) -> None:
         # First statement, so that locals() holds the arguments and nothing else.
-        given = {name: value for name, value in locals().items() if name not in ("self", "mix", "__class__")}
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "mix", "__class__")}
+        given = {name: arguments[name] for name in _DEFAULTS}
         self.mix = None if mix is None else mix if isinstance(mix, Mix) else Mix.load(mix)
-        if self.mix is not None:
-            refuse_arguments(given, _DEFAULTS)
-            refuse_mix(self.mix)
-            given |= {"streams": mosaic_streams(self.mix), "num_canonical_nodes": 1}
-        with claiming_names():
-            super().__init__(**given)
-        self._batches = BatchReader(self.shards)
-        self._seen: set[int] = set()  # shards that lie here and stay
-        if self.mix is not None:
-            try:
-                self._play(with_tokens_per_sample(self.mix, self.streams))
-            except BaseException:
-                self.close()
-                raise
+        self._player: Player | None = None
+        if self.mix is None:
+            self._failure: BaseException | None = None
+            _refuse_without_mix(arguments)
+            with own_names(self):
+                super().__init__(**given)
+            return
+        refuse_arguments(given, _DEFAULTS)
+        refuse_mix(self.mix)
+        if on_change not in ("refuse", "continue"):
+            raise UserError(f'on_change must be "refuse" or "continue", got {on_change!r}')
+        self.__dict__.update(given)  # readable under Mosaic's names
+        self.predownload = predownload or 8 * (batch_size or 8)
+        self.cache_limit = None if cache_limit is None else mosaic.bytes_to_int(cache_limit)
+        self._find(arguments)
 
-    def _play(self, mix: Mix) -> None:
-        """Compile the mix for the streams that were found."""
-        names = list(mix.streams)
-        self.mix = mix
-        self._plan = mix.plan(sizes=dict(zip(names, self.samples_per_stream.tolist(), strict=True)))
-        self._identity = Identity(
-            canonical=mix.canonical(),
-            fingerprint=mix.fingerprint(),
-            samples=self._plan.samples,
-            streams={stream.name: read_index(stream.name, stream.folder) for stream in self.streams},
+    def _find(self, arguments: dict[str, Any]) -> None:
+        """Find the streams of the mix, compile it for them, and make what plays it."""
+        assert self.mix is not None
+        sources = find_sources(
+            self.mix,
+            defaults=Defaults(**{name: arguments[name] for name in Defaults.__slots__}),
+            cache_limit=self.cache_limit,
+            allow_unsafe_types=self.allow_unsafe_types,
+            document_ids=arguments["document_ids"],
         )
-        self.epoch_size = self._plan.samples
-        self.length = -(-self._plan.samples // self._parallel_rank_world.num_ranks)
+        self.mix = with_tokens_per_sample(self.mix, sources)
+        largest = max((getattr(source, "largest_shard", 0) for source in sources), default=0)
+        ahead = 64 if self.cache_limit is None else max(1, self.cache_limit // (4 * max(1, largest) * ranks_here()))
+        self._player = Player(
+            self.mix,
+            sources,
+            options=Options(
+                batch_size=self.batch_size,
+                predownload=self.predownload,
+                cache_limit=self.cache_limit,
+                most_ahead=min(64, ahead),
+                drop_last=arguments["drop_last"],
+                with_positions=arguments["positions"],
+                continues=arguments["on_change"] == "continue",
+            ),
+            place=find_place(
+                data_parallel_rank=arguments["data_parallel_rank"],
+                data_parallel_size=arguments["data_parallel_size"],
+                replication=self.replication,
+            ),
+            skip=arguments["skip"],
+            lanes=self.num_canonical_nodes,
+        )
+        self._describe(sources)
+
+    def _describe(self, sources: Sequence[Any]) -> None:
+        """Set what Mosaic's users read of a dataset."""
+        player = self._playing()
+        self.streams = [getattr(source, "stream", source) for source in sources]
+        self.num_streams = len(sources)
+        self.shards = [reader for source in sources for reader in getattr(source, "readers", ())]
+        self.samples_per_stream = np.asarray([source.index.samples for source in sources], dtype=np.int64)
+        self.sample_offset_per_stream = player.reader.stream_starts
+        self.num_samples = player.reader.samples
+        self.epoch_size = len(player.first.kept)
+        self.num_canonical_nodes = player.identity.mix.lanes
+        self.length = player.rows
 
     @property
     def plan(self) -> Plan:
-        """The compiled mix (of the first epoch). Raises UserError without a mix."""
-        if self.mix is None:
-            raise UserError("this dataset has no plan, since it was made without a mix; give it one: mix=...")
-        return self._plan
+        """The compiled mix, of the first epoch (or of the one that was loaded). Raises UserError without a mix."""
+        return self._playing("this dataset has no plan").first.plan
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield this worker's samples of the next epoch, or of the rest of the one that was loaded."""
+        return self._iterate_as_mosaic() if self._player is None else self._player.iterate()
+
+    def _iterate_as_mosaic(self) -> Iterator[dict[str, Any]]:
+        yield from super().__iter__()
+        # Mosaic's class ends the epoch here as if it were complete, having only logged what its threads met.
+        if self._failure is not None:
+            raise DataError(
+                f"reading ahead failed ({type(self._failure).__name__}: {self._failure}); fetch or write that shard again"
+            ) from self._failure
+
+    def on_exception(self, future: Any) -> None:
+        """Keep what a thread of Mosaic's met, for the iteration to raise."""
+        self._failure = future.exception() or self._failure
+        super().on_exception(future)
 
     def sample_ids(self, positions: Sequence[int] | Integers) -> Integers:
         """Return Mosaic's global sample ids of plan `positions` (samples,); without a mix a position is its own id."""
         asked = np.asarray(positions, dtype=np.int64)
-        if self.mix is not None:
-            return self._ids(self._plan, asked)
+        if self._player is not None:
+            return self._player.numbers(self.plan, asked)
         outside = asked[(asked < 0) | (asked >= self.num_samples)]
         if len(outside):
             raise IndexError(f"position {outside[0]} lies outside the dataset's [0, {self.num_samples})")
@@ -137,84 +199,97 @@ class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic
 
         Without a mix, positions are sample ids. Raises IndexError outside the plan, DataError for a damaged shard.
         """
-        ids = self.sample_ids(positions)
-        if self.cache_limit:  # an evicted file must not stay mapped: its space would not come free
-            return [self[sample_id] for sample_id in ids.tolist()]
-        return self._batches.read(ids, self.__getitem__)
+        if self._player is not None:
+            return self._player.samples(np.asarray(positions, dtype=np.int64))
+        return [self[sample_id] for sample_id in self.sample_ids(positions).tolist()]
+
+    def origin(self, positions: Sequence[int] | Integers) -> pd.DataFrame:
+        """Return where the samples at plan `positions` come from: a row for each, in that order.
+
+        Columns: position, stream (name), epoch (of the stream), sample (in the stream), window_start, window_stop (the
+        samples of the window that it was drawn from). Raises UserError without a mix.
+        """
+        player = self._playing("a sample's origin is known under a mix only")
+        return pd.DataFrame(player.origin(np.asarray(positions, dtype=np.int64)))
 
     def get_item(self, sample_id: int, retry: int = 7) -> Any:
-        """Return the sample of a global sample id; a padding sample is marked by its type."""
-        sample = super().get_item(sample_id, retry)
-        return PaddingSample(sample) if isinstance(sample_id, PaddingId) else sample
+        """Return the sample of a global sample id."""
+        if self._player is None:
+            return super().get_item(sample_id, retry)
+        return self._player.reader.read(np.asarray([sample_id], dtype=np.int64))[0]
 
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
-        """Download a shard if need be, as Mosaic's does.
+        """Download a shard if need be."""
+        if self._player is None:
+            super().prepare_shard(shard_id, blocking)
+        else:
+            self._player.reader.fetch(shard_id)
 
-        Mosaic takes a file lock per sample read ahead (128 microseconds), to count accesses for eviction. Under a mix,
-        without a `cache_limit` that could evict it, a shard once seen here whole is passed over.
-        """
-        if not blocking and shard_id in self._seen and self._shard_states[shard_id] == _LOCAL:
-            return
-        super().prepare_shard(shard_id, blocking)
-        if self.mix is not None and not self.cache_limit and self._shard_states[shard_id] == _LOCAL:
-            self._seen.add(shard_id)
+    def evict_shard(self, shard_id: int) -> None:
+        """Remove a shard that can be downloaded again."""
+        if self._player is None:
+            super().evict_shard(shard_id)
+        else:
+            self._player.reader.evict(shard_id)
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch that the next iteration begins."""
+        if self._player is None:
+            return int(super().next_epoch)
+        moment = self._player.progress.moment
+        return moment.epoch + moment.begun
+
+    @next_epoch.setter
+    def next_epoch(self, next_epoch: int) -> None:
+        mosaic.StreamingDataset.next_epoch.fset(self, next_epoch)
 
     def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
         """Return the state after `num_samples` samples of all ranks together, counted as Mosaic does.
 
-        Under a mix it also says what was played (see `state`), and padding does not count.
+        Under a mix it also says what was played (see `state`), and padding does not count. An explicit
+        data-parallel size is taken for the number of ranks that read different samples, whatever the launcher started.
         """
-        state: dict[str, Any] = super().state_dict(num_samples, from_beginning)
-        if self.mix is None:
+        if self._player is None:
+            state: dict[str, Any] = super().state_dict(num_samples, from_beginning)
             return state
-        position = min(int(state["sample_in_epoch"]), self._plan.samples)
-        progress = {"epoch": max(0, int(state["epoch"])), "sample_in_epoch": position}
-        return {**state, **progress, **self._identity.state(position)}
+        return self._player.state(num_samples // self._counted_ranks(), from_beginning)
 
     def load_state_dict(self, obj: dict[str, Any]) -> None:
-        """Continue at a saved state with the next iteration. Raises ChangedError under another mix, seed or data."""
-        if self.mix is None:
+        """Continue at a saved state with the next iteration.
+
+        Raises ChangedError under another mix, seed or data, UserError if this dataset was iterated already.
+        """
+        if self._player is None:
             refuse_without_mix(obj)
             super().load_state_dict(obj)
             return
-        self._identity.check(obj)
-        super().load_state_dict({field: obj[field] for field in MOSAIC_FIELDS if field in obj})
-        # Mosaic ignores a state older than the epoch it has reached; here a loaded state always counts.
-        self.next_epoch = obj["epoch"]
+        self._player.load(obj)
+        self._describe(self._player.reader.sources)
 
     def close(self) -> None:
         """Give back shared memory and maps now instead of when the process exits; the dataset is of no use after."""
-        self._batches.close()
-        release(self)
+        if self._player is None:
+            release(self)
+        else:
+            self._player.close()
 
-    def _get_work(self, epoch: int, sample_in_epoch: int) -> Any:
-        """Return this worker's sample ids from `sample_in_epoch` on: the plan's, or without a mix Mosaic's."""
-        if self.mix is None:
-            return super()._get_work(epoch, sample_in_epoch)
-        if not isinstance(self.batch_size, int):
-            raise UserError("StreamingDataset needs batch_size to be iterated: the same number as the DataLoader's")
-        # Nobody may begin the next epoch before the local leader has counted this one (Mosaic's own barrier, kept).
-        self._shared_barrier(self._unique_worker_world.workers_per_node)
-        plan = copy(self._plan) if epoch == 0 else self._plan.later_pass(epoch)  # its caches are not for two threads
-        world = self._parallel_worker_world
-        share = Share(
-            start=sample_in_epoch,
-            stop=plan.samples,
-            batch_size=self.batch_size,
-            nodes=world.num_nodes,
-            node=world.node,
-            ranks=world.ranks_per_node,
-            rank=world.rank_of_node,
-            workers=world.workers_per_rank,
-            worker=world.worker_of_rank,
-        )
-        return LazyWork(share, lambda positions: self._ids(plan, positions))
+    def _counted_ranks(self) -> int:
+        """Ranks over which StreamingDataLoader has summed: those of the launcher, less replicas."""
+        ranks = int(mosaic.World.detect().num_ranks)
+        return max(1, ranks // (self.replication or 1))
 
-    def _ids(self, plan: Plan, positions: Integers) -> Integers:
-        streams, _, samples = plan[positions]
-        ids: Integers = self.sample_offset_per_stream[streams] + samples
-        return ids
+    def _playing(self, complaint: str = "this needs a mix") -> Player:
+        if self._player is None:
+            raise UserError(f"{complaint}, since it was made without a mix; give it one: mix=...")
+        return self._player
 
 
-_LOCAL = mosaic.ShardState.LOCAL
+def _refuse_without_mix(arguments: dict[str, Any]) -> None:
+    """Raise UserError for an argument that means nothing without a mix."""
+    for name in ("data_parallel_rank", "data_parallel_size", "drop_last", "skip", "positions", "document_ids"):
+        if arguments[name] not in (None, False, (), []):
+            raise UserError(f"{name} needs a mix; give one, or drop it (Mosaic's own way is `replication` for ranks)")
+
+
 _DEFAULTS = {name: parameter.default for name, parameter in signature(mosaic.StreamingDataset).parameters.items()}

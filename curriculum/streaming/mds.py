@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,28 +69,48 @@ def decode(layout: Layout, records: Bytes) -> list[dict[str, Any]]:
 
 
 class MappedShard:
-    """One uncompressed shard file, mapped into memory. Raises DataError if the file is not what its index says."""
+    """One uncompressed shard file, mapped into memory. Raises DataError if the file is not what its index says.
 
-    def __init__(self, path: Path, *, samples: int, layout: Layout | None) -> None:
-        self.layout = layout
+    `decode_sample` is what makes a sample of its bytes where the columns have no fixed shape (layout None).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        samples: int,
+        layout: Layout | None,
+        decode_sample: Callable[[bytes], dict[str, Any]] | None = None,
+    ) -> None:
+        self._path = path
+        self._layout = layout
+        self._decode_sample = decode_sample
         with path.open("rb") as file:
+            if path.stat().st_size < 4 * (samples + 2):
+                raise DataError(f"shard {path} is cut off: {path.stat().st_size} bytes for {samples} samples; fetch it again")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         held = int(np.frombuffer(self._map, np.uint32, count=1)[0])
-        if held != samples or len(self._map) < 4 * (samples + 2):
+        if held != samples:
             raise DataError(f"shard {path} holds {held} samples, its index.json says {samples}; write the stream again")
         self._offsets = np.frombuffer(self._map, np.uint32, count=samples + 1, offset=4)
         if int(self._offsets[-1]) > len(self._map):
-            raise DataError(f"shard {path} is cut off: wanted {self._offsets[-1]} bytes, got {len(self._map)}")
+            raise DataError(f"shard {path} is cut off: wanted {self._offsets[-1]} bytes, got {len(self._map)}; fetch it again")
         self._records = None if layout is None else self._table(path, layout[-1].stop)
 
-    def records(self, indices: npt.NDArray[np.int64]) -> Bytes:
-        """Return a copy of the records at `indices` (samples,) as (samples, record bytes); fixed layouts only."""
-        assert self._records is not None
-        return self._records[indices]
+    def read(self, indices: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Return the samples at `indices` (samples,), in that order. Raises DataError for bytes that cannot be decoded."""
+        if self._layout is not None and self._records is not None:
+            return decode(self._layout, self._records[indices])
+        return [self._decoded(index) for index in indices.tolist()]
 
-    def sample_bytes(self, index: int) -> bytes:
-        """Return one encoded sample."""
-        return self._map[int(self._offsets[index]) : int(self._offsets[index + 1])]
+    def _decoded(self, index: int) -> dict[str, Any]:
+        assert self._decode_sample is not None
+        try:
+            return self._decode_sample(self._map[int(self._offsets[index]) : int(self._offsets[index + 1])])
+        except Exception as error:  # each encoding has its own
+            raise DataError(
+                f"shard {self._path}: sample {index} cannot be decoded ({type(error).__name__}: {error}); fetch it again"
+            ) from error
 
     def _table(self, path: Path, width: int) -> Bytes:
         count = len(self._offsets) - 1
