@@ -105,7 +105,7 @@ def test_every_sample_is_played_once_an_epoch_and_epochs_are_exhausted_in_order(
     assert (starts <= played[:, 2]).all() and (played[:, 2] < stops).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(mixes(), st.integers(1, 40))
 def test_counts_are_exact_at_block_ends_and_close_to_the_ramp_within(mix: Mix, longer: int) -> None:
     plan = plan_of(mix, 10**6, samples=(mix.samples or 0) * longer)
@@ -144,7 +144,7 @@ def test_the_deal_is_exact_monotone_and_within_its_proven_bound(mix: Mix, longer
         assert end == stretch.stop
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(mixes(), SIZES, st.randoms(use_true_random=False))
 def test_random_access_equals_walking(mix: Mix, size: int, random: object) -> None:
     walked = play(plan_of(mix, size))
@@ -158,7 +158,7 @@ def test_random_access_equals_walking(mix: Mix, size: int, random: object) -> No
     assert (np.stack(copied[asked]) == np.stack([streams, epochs, samples])).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(mixes(lanes=5), mixes(lanes=5), mixes(lanes=5), SIZES, st.lists(st.integers(0, 10**6), min_size=2, max_size=2))
 def test_edits_and_later_passes_lose_and_repeat_nothing(
     first: Mix, second: Mix, third: Mix, size: int, cuts: list[int]
@@ -175,6 +175,8 @@ def test_edits_and_later_passes_lose_and_repeat_nothing(
     begin = min(cuts[0] % len(plan), len(plan) - 1)
     edited = plan.continue_under(second, at=begin, sizes=sizes, scores=scores)
     assert (play(edited, 0, begin) == play(plan, 0, begin)).all()
+    at_once = edited.continue_under(third, at=begin, sizes=sizes, scores=scores)
+    assert (play(at_once) == play(plan.continue_under(third, at=begin, sizes=sizes, scores=scores))).all()
     again = begin + cuts[1] % (len(plan) - begin)
     twice = edited.continue_under(third, at=again, sizes=sizes, scores=scores)
     assert (play(twice, 0, again) == play(edited, 0, again)).all()
@@ -221,8 +223,9 @@ def test_windows_stay_with_their_lane_over_epochs(lanes: int) -> None:
         assert table.max(axis=1).sum() >= 0.995 * window * count
     assert all(len(each) <= 1.5 * lanes for each in shared)
     assert (owners[0] != owners[1]).sum() <= 2 * lanes
-    order = [samples[(streams == 0) & (epochs == epoch)][:2000] // window for epoch in (0, 1)]
-    assert (order[0] != order[1]).mean() > 0.5
+    chosen = [(streams == 0) & (epochs == epoch) & (np.arange(len(plan)) % lanes == 1) for epoch in (0, 1)]
+    first, second = (samples[each][: window * count // lanes - 20] // window for each in chosen)
+    assert (first != second).mean() > 0.4
 
 
 def test_small_streams_do_not_starve_in_many_lanes() -> None:

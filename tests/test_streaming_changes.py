@@ -56,9 +56,11 @@ def test_a_state_after_an_edit_holds_both_mixes_and_resumes_without_a_word(make_
         make_dataset(mix=old, batch_size=8).load_state_dict(state)
 
 
-def test_edits_add_up_over_epochs(make_dataset: Make, folder: Path) -> None:
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_edits_add_up_over_epochs(make_dataset: Make, folder: Path, lanes: int) -> None:
     """Two edits in two epochs: no sample of a stream's epoch is lost or repeated, and every state can be resumed."""
-    mixes = [ramp(folder, samples=200, seed=5), ramp(folder, samples=200, phases=THIRD_ONLY), ramp(folder, samples=200)]
+    options: dict[str, Any] = {"samples": 200, "lanes": lanes}
+    mixes = [ramp(folder, **options), ramp(folder, phases=THIRD_ONLY, **options), ramp(folder, **options)]
     played: list[int] = []
     state: dict[str, Any] | None = None
     for mix, batches in ((mixes[0], 10), (mixes[1], 40), (mixes[1], 10), (mixes[2], 5), (mixes[2], 30), (mixes[2], 12)):
@@ -79,8 +81,9 @@ def test_edits_add_up_over_epochs(make_dataset: Make, folder: Path) -> None:
             assert len(set(part)) == len(part)
 
 
-def test_a_finished_pass_is_followed_by_the_new_mix(make_dataset: Make, folder: Path) -> None:
-    old, new = ramp(folder), ramp(folder, samples=100, phases=THIRD_ONLY)
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_a_finished_pass_is_followed_by_the_new_mix(make_dataset: Make, folder: Path, lanes: int) -> None:
+    old, new = ramp(folder, lanes=lanes), ramp(folder, samples=100, phases=THIRD_ONLY, lanes=lanes)
     _, state = after(make_dataset, old, 200)
     assert state["position"] == 1001
     keys, state = after(make_dataset, new, 200, state, on_change="continue")

@@ -10,7 +10,7 @@ have too much of, D_l = positions_l - sum_s turns[s, l], sums to zero and stays 
 absorbers, take it. D depends on b alone, not on how b was reached, so nothing is walked. Alternatives: flooring each
 share (64 lanes starve a stream of 12.8 samples), the counts of one lane with labels left where they fall (a random walk,
 to be walked), or colouring the bipartite graph of draws and positions (within 1 everywhere, but walked as well). The price
-is longer blocks, of 2 L samples and more for every part of an absorber's share.
+is longer blocks: 8 streams in 64 lanes, under a ramp, have blocks of some 4,000 positions, 64 streams of some 30,000.
 
 Construction. A stretch is what a phase has of the run after the cursor. Its base d[., .] at its beginning is found by
 going over the stretches before it, never over their blocks. Draw number c of stream s since then goes to the lane whose

@@ -154,7 +154,7 @@ def download(file: RemoteFile, clients: Clients, make_room: Callable[[int], None
             part.rename(file.path)
             return
         except Exception as error:  # a cloud provider's client may raise anything
-            part.unlink(missing_ok=True)
+            _remove_parts(file)
             if _is_disk_full(error):
                 raise _refused(file, error) from error
             if attempt + 1 == file.terms.attempts:
@@ -248,7 +248,7 @@ class Room:
         return found
 
 
-_KEPT_SUFFIXES = (".part", ".lock", ".tmp")
+_KEPT_SUFFIXES = (".part", ".lock", ".tmp")  # half a download is not a cached file
 
 
 def is_json(path: Path) -> bool:
@@ -280,8 +280,8 @@ def _bounded(action: Callable[[], None], seconds: float) -> None:
 
 
 def _remove_parts(file: RemoteFile) -> None:
-    """Remove what killed processes left of this file; its lock is held, so nobody is writing them."""
-    for part in file.path.parent.glob(f"{file.path.name}.*.part"):
+    """Remove what killed or failed downloads left of this file, a client's own half files included; its lock is held."""
+    for part in file.path.parent.glob(f"{file.path.name}.*.part*"):
         part.unlink(missing_ok=True)
 
 

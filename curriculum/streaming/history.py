@@ -3,8 +3,8 @@
 Idea: a state holds its segments, (start, canonical mix), so the past can be compiled again from the state alone; only its
 counts matter, since nothing before the cursor is read. A state saved under this very mix needs no past: it is a position
 in our own plan. Alternatives: storing every stream's draws at the cursor (one line, but then nobody can check them). The
-price is that a past stream's files of windows are not in the state, so a dealt order of several lanes cannot go on
-from one that is gone.
+price is that score files and window lists are not in a state: a stream whose order came from one that is gone is taken
+for shuffled, which changes no count.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class History:
     position: int
     plan: Plan
     segments: Segments
-    drawn: Mapping[str, int] | None = None
+    drawn: Mapping[str, Any] | None = None
     past_streams: Mapping[str, Any] | None = None
 
 
@@ -52,7 +52,7 @@ def history_of(state: Mapping[str, Any], identity: Identity, sizes: Mapping[str,
     if segments[-1][1] == ours:
         return History(epoch=epoch, position=position, plan=plan, segments=segments, drawn=drawn, past_streams=past_streams)
     if position == plan.samples:  # the pass is over: the new mix begins the next one
-        before = {name: count + (drawn or {}).get(name, 0) for name, count in plan.counts(0, position).items()}
+        before = plan.drawn_before_pass(1)
         plan = Plan.compile(identity.mix, sizes=sizes, carried=before, passes=epoch + 1)
         return History(epoch=epoch + 1, position=0, plan=plan, segments=((0, ours),), drawn=before, past_streams=past_streams)
     length = identity.plan.samples

@@ -303,7 +303,7 @@ def _kept(history: History, state: Mapping[str, Any], asked: Sequence[tuple[int,
     return Kept.without(history.plan.samples, [*remembered.skipped, *asked])
 
 
-def _drawn_before(first: History, epoch: int) -> dict[str, int] | None:
+def _drawn_before(first: History, epoch: int) -> dict[str, Any] | None:
     """Return what each stream gave before `epoch`, or None if the mix of the segments alone tells it."""
     if first.drawn is None and len(first.segments) == 1:
         return None
