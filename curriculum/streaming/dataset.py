@@ -99,6 +99,7 @@ class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic
         given = {name: arguments[name] for name in _DEFAULTS}
         self.mix = None if mix is None else mix if isinstance(mix, Mix) else Mix.load(mix)
         self._player: Player | None = None
+        self._seen: set[int] = set()
         if self.mix is None:
             self._failure: BaseException | None = None
             _refuse_without_mix(arguments)
@@ -219,11 +220,19 @@ class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic
         return self._player.reader.read(np.asarray([sample_id], dtype=np.int64))[0]
 
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
-        """Download a shard if need be."""
-        if self._player is None:
-            super().prepare_shard(shard_id, blocking)
-        else:
+        """Download a shard if need be.
+
+        Mosaic takes a file lock for every sample read ahead (128 microseconds), to know which shard to evict. Where no
+        `cache_limit` can evict any, a shard that this process has once seen here is passed over.
+        """
+        if self._player is not None:
             self._player.reader.fetch(shard_id)
+            return
+        if not blocking and shard_id in self._seen and self._shard_states[shard_id] == _LOCAL:
+            return
+        super().prepare_shard(shard_id, blocking)
+        if not self.cache_limit and self._shard_states[shard_id] == _LOCAL:
+            self._seen.add(shard_id)
 
     def evict_shard(self, shard_id: int) -> None:
         """Remove a shard that can be downloaded again."""
@@ -292,4 +301,5 @@ def _refuse_without_mix(arguments: dict[str, Any]) -> None:
             raise UserError(f"{name} needs a mix; give one, or drop it (Mosaic's own way is `replication` for ranks)")
 
 
+_LOCAL = mosaic.ShardState.LOCAL
 _DEFAULTS = {name: parameter.default for name, parameter in signature(mosaic.StreamingDataset).parameters.items()}
