@@ -150,6 +150,17 @@ def test_ranks_may_be_stated_and_replicas_read_alike(make_dataset: Make, folder:
     assert [key for row in zip(*shares, strict=True) for key in row] == planned(dataset.plan)
 
 
+def test_lanes_stay_with_their_stated_rank_wherever_a_run_is_resumed(make_dataset: Make, folder: Path) -> None:
+    mix = ramp(folder, samples=1000, lanes=4)
+    state = make_dataset(mix=mix, batch_size=8).state_dict(75, True)
+    for rank in range(4):
+        dataset = make_dataset(mix=mix, batch_size=8, data_parallel_rank=rank, data_parallel_size=4, positions=True)
+        dataset.load_state_dict(state)
+        positions = [int(sample["position"]) for sample in dataset if not isinstance(sample, PaddingSample)]
+        assert {position % 4 for position in positions} == {rank}
+        assert min(positions) in range(75, 79)
+
+
 def test_a_state_of_stated_ranks_counts_what_all_of_them_saw(make_dataset: Make, folder: Path) -> None:
     mix = ramp(folder)
     loading = loader(make_dataset(mix=mix, batch_size=8, data_parallel_rank=1, data_parallel_size=3))

@@ -56,7 +56,7 @@ def _stated(rank: int | None, size: int | None, replication: int | None) -> Plac
         raise UserError("replication cannot be given beside data_parallel_rank: ranks of one replica pass the same rank")
     if not 0 <= rank < size:
         raise UserError(f"wanted 0 <= data_parallel_rank < data_parallel_size, got {rank} and {size}")
-    return Place(ranks=size, rank=rank)
+    return Place(nodes=size, node=rank)  # each like a node of its own: its lanes stay with it
 
 
 def _check_environment() -> None:
