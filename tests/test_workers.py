@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -62,3 +63,19 @@ def test_results_are_found_and_damaged_ones_made_again(tmp_path: Path) -> None:
     assert "learning_rate" in str(third.result(diverging).failure)
     first.drain()
     third.drain()
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_worker_that_dies_between_two_runs_costs_nothing(tmp_path: Path, running: bool) -> None:
+    """Between the last look at the pool and the next run a worker may die; then it is `submit` that meets it."""
+    pool = Workers(runs=tmp_path, count=2 if running else 1)
+    assert pool.result(request(1)).result is not None
+    assert pool._pool is not None
+    if running:
+        pool.submit(request(2))
+    for process in list(pool._pool._processes.values()):
+        process.kill()
+    while not pool._pool._broken:
+        time.sleep(0.01)
+    assert all(outcome.result is not None for outcome in pool.results([request(3), request(2)]))
+    pool.drain()

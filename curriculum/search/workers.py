@@ -103,8 +103,15 @@ class Workers:
             request = self._waiting.popleft()
             if self._pool is None:
                 self._pool = _new_pool(self.count)
-            with _shielded_from_interrupts():
-                self._running[self._pool.submit(_work, request, self.runs)] = request
+            try:
+                with _shielded_from_interrupts():
+                    self._running[self._pool.submit(_work, request, self.runs)] = request
+            except BrokenProcessPool:  # a worker died since the last look, before anything of this run had begun
+                self._waiting.appendleft(request)
+                if self._running:
+                    return  # they are broken too: waiting for them restarts the pool
+                self.kill()
+                continue
             if suspect:
                 return
 
