@@ -60,14 +60,6 @@ def refuse_mix(mix: Mix) -> None:
         places[place] = name
 
 
-class NamedStream(mosaic.Stream):  # type: ignore[misc]  # Mosaic ships no types
-    """Mosaic's Stream, knowing its name in the mix."""
-
-    def __init__(self, name: str, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.name = name
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defaults:
     """The arguments of the dataset that are defaults for its streams."""
@@ -114,11 +106,10 @@ def _counted(stream: Stream, source: Source) -> Stream:
     return stream if tokens is None else replace(stream, tokens_per_sample=tokens)
 
 
-def _mosaic_stream(name: str, stream: Stream, defaults: Defaults) -> NamedStream:
+def _mosaic_stream(name: str, stream: Stream, defaults: Defaults) -> Any:
     local = resolve_local(stream.local)
     try:
-        made = NamedStream(
-            name,
+        made = mosaic.Stream(
             remote=stream.remote,
             local=None if local is None else str(local),
             split=stream.split,
