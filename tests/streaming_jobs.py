@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -144,3 +145,17 @@ def one_rank(pipe: Connection, arguments: dict[str, Any]) -> list[int]:
     pipe.recv()
     dataset.close()
     return []
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens to."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def rank_environments(nodes: int, ranks: int) -> list[dict[str, str]]:
+    """Return what a launcher would tell each of nodes x ranks processes."""
+    world = {"WORLD_SIZE": nodes * ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    every = [{**world, "RANK": rank, "LOCAL_RANK": rank % ranks} for rank in range(nodes * ranks)]
+    return [{name: str(value) for name, value in each.items()} for each in every]

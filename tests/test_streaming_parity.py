@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import streaming_help
 from streaming_help import Make, keys_of, loader, mosaics_own
-from streaming_jobs import answer, running
-from test_streaming_ranks import free_port
+from streaming_jobs import answer, rank_environments, running
 
 from curriculum.streaming import StreamingDataset, mosaic
 from curriculum.streaming.mds import write_stream
@@ -152,16 +151,9 @@ def one_rank(pipe: Connection, folder: Path, case: dict[str, Any]) -> list[list[
 
 def in_ranks(folder: Path, case: dict[str, Any], nodes: int, ranks: int) -> Iterator[list[list[int]]]:
     """Yield what each of nodes x ranks processes read: [with ours, with Mosaic's]."""
-    world = {
-        "WORLD_SIZE": f"{nodes * ranks}",
-        "LOCAL_WORLD_SIZE": f"{ranks}",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": f"{free_port()}",
-    }
     with ExitStack() as stack:
         pipes = []
-        for rank in range(nodes * ranks):
-            environment = {**world, "RANK": f"{rank}", "LOCAL_RANK": f"{rank % ranks}"}
+        for environment in rank_environments(nodes, ranks):
             pipes.append(stack.enter_context(running(one_rank, folder, case, environment=environment))[1])
         for _ in range(2):  # nobody frees what another still reads
             assert [answer(pipe) for pipe in pipes] == ["read"] * len(pipes)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from itertools import islice
@@ -12,17 +11,12 @@ from typing import Any
 import pytest
 import streaming_help
 from streaming_help import Make, keys_of, loader, planned, ramp, write_streams
+from streaming_jobs import free_port
 
 from curriculum.streaming import StreamingDataset
 
 make_dataset = streaming_help.make_dataset
 GIVEN = 41 * 8  # samples after which one process stopped
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

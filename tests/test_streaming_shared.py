@@ -25,12 +25,12 @@ from streaming_jobs import (
     left,
     make,
     one_rank,
+    rank_environments,
     read_all,
     read_for_ever,
     running,
     wait_for_ever,
 )
-from test_streaming_ranks import free_port
 
 from curriculum.errors import ResourceError, UserError
 from curriculum.streaming import StreamingDataset, mosaic, shared
@@ -180,18 +180,10 @@ def test_a_job_that_ends_unclosed_leaves_nothing(folder: Path, place: Path) -> N
 @contextmanager
 def ranks_running(arguments: dict[str, Any], nodes: int, ranks: int) -> Iterator[list[Any]]:
     """Run nodes x ranks processes; yield the pipes to them."""
-    world = {
-        "WORLD_SIZE": f"{nodes * ranks}",
-        "LOCAL_WORLD_SIZE": f"{ranks}",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": f"{free_port()}",
-    }
     with ExitStack() as stack:
         yield [
-            stack.enter_context(
-                running(one_rank, arguments, environment={**world, "RANK": f"{rank}", "LOCAL_RANK": f"{rank % ranks}"})
-            )[1]
-            for rank in range(nodes * ranks)
+            stack.enter_context(running(one_rank, arguments, environment=environment))[1]
+            for environment in rank_environments(nodes, ranks)
         ]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 import streaming_help
 from streaming_help import SIZES, planned, ramp
+from streaming_jobs import free_port
 
 folder = streaming_help.folder
 SCRIPT = Path(__file__).with_name("streaming_torchrun.py")
@@ -23,12 +23,6 @@ class Leg(NamedTuple):
     workers: int
     batch: int
     batches: int
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run(folder: Path, out: Path, leg: Leg) -> list[dict[str, Any]]:
