@@ -63,12 +63,13 @@ def check(path: Path, as_json: bool) -> int:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the run.")
 @click.option("--samples", type=click.IntRange(1), help="Length of the run. Default: the mix's, then the study's.")
 @click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where runs are kept.")
+@click.option("--checkpoints", type=click.IntRange(1), default=1, show_default=True, help="How many to keep, evenly spaced.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
-def run(mix: Path, study: Path | None, seed: int, samples: int | None, runs: Path, as_json: bool) -> int:
+def run(mix: Path, study: Path | None, **options: Any) -> int:
     """Train one proxy on MIX and show its trajectory."""
     from curriculum.commands.run import run as command
 
-    return command(mix, study_path=study, seed=seed, samples=samples, runs=runs, as_json=as_json)
+    return command(mix, study_path=study, **options)
 
 
 @cli.command()

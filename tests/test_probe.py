@@ -21,10 +21,10 @@ class Table:
     def __init__(self, probabilities: dict[int, float]) -> None:
         self.probabilities = probabilities
 
-    def answer_probabilities(
+    def answer_log_probabilities(
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[np.ndarray]]:
-        return [[np.asarray([self.probabilities[token] for token in answer]) for answer in of] for of in answers]
+        return [[np.log([self.probabilities[token] for token in answer]) for answer in of] for of in answers]
 
 
 def items(correct: tuple[int, ...], shallow: tuple[int, ...], count: int = 4) -> ItemSet:

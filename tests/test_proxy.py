@@ -22,6 +22,7 @@ from curriculum.probe.items import ItemSet
 from curriculum.probe.specification import PROOF_DRAW, ProbeSpecification
 from curriculum.proxy import training
 from curriculum.proxy.answers import ProxyAnswers
+from curriculum.proxy.checkpoint import load_proxy
 from curriculum.proxy.feed import Batch, batches, heldout_batches, make_batch, vocabulary_of
 from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.recipe import Recipe
@@ -81,7 +82,7 @@ def test_a_run_trains_on_the_batches_of_its_own_mix(
 
 
 def test_the_folder_holds_what_is_promised_and_is_found_again(request_of: RunRequest, tmp_path: Path) -> None:
-    result = perform(request_of, tmp_path, keep_final=True)
+    result = perform(request_of, tmp_path, keep=1)
     assert sorted(path.name for path in result.folder.iterdir() if not path.name.startswith(".")) == [
         *("checkpoints", "loss.parquet", "mix.yaml", "run.json", "trajectory.parquet")
     ]
@@ -136,7 +137,7 @@ def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_bits(
 
 
 def test_a_run_can_start_from_a_checkpoint(request_of: RunRequest, tmp_path: Path) -> None:
-    first = perform(request_of, tmp_path, keep_final=True)
+    first = perform(request_of, tmp_path, keep=1)
     start = first.folder / "checkpoints" / "512"
     further = perform(replace(request_of, recipe=replace(RECIPE, start=start)), tmp_path)
     assert np.mean(list(further.final_loss().values())) < np.mean(list(first.final_loss().values()))
@@ -197,18 +198,36 @@ def test_the_loss_counts_target_tokens_only() -> None:
 def test_answers_are_scored_alike_by_the_quick_and_the_general_way() -> None:
     answers = ProxyAnswers(tiny_model())
     prompts, candidates = ((1, 2, 3), (4, 5, 6)), (((7,), (8,)), ((9,), (10,)))
-    quick = answers.answer_probabilities(prompts, candidates)
-    slow = answers.answer_probabilities(((1, 2, 3), (4, 5, 6), (1, 2)), (((7,), (8,), (1,)), ((9,), (10,), (2,))))
+    quick = answers.answer_log_probabilities(prompts, candidates)
+    slow = answers.answer_log_probabilities(((1, 2, 3), (4, 5, 6), (1, 2)), (((7,), (8,), (1,)), ((9,), (10,), (2,))))
     for k in range(2):
         for i in range(2):
             assert quick[k][i] == pytest.approx(slow[k][i], abs=1e-6)
-    two = answers.answer_probabilities(((1, 2, 3),), (((7, 5),),))[0][0]
+    two = answers.answer_log_probabilities(((1, 2, 3),), (((7, 5),),))[0][0]
     assert two[0] == pytest.approx(quick[0][0][0], abs=1e-6) and len(two) == 2
 
 
 def test_samples_without_a_mask_count_whole() -> None:
     batch = make_batch([{"tokens": np.asarray([1, 2, 3], dtype=np.uint16)}])
     assert batch.tokens.dtype == torch.int64 and batch.targets.all()
+
+
+def test_kept_checkpoints_are_evenly_spaced_and_can_be_opened(request_of: RunRequest, tmp_path: Path) -> None:
+    first = perform(request_of, tmp_path, keep=1)
+    again = perform(request_of, tmp_path, keep=3)  # there are 4 readings
+    checkpoints = sorted(int(path.name) for path in (again.folder / "checkpoints").iterdir())
+    assert checkpoints == [256, 384, 512] and again.folder == first.folder
+    assert again.trajectory.table.equals(first.trajectory.table)
+    weights = load_proxy(again.folder / "checkpoints" / "384").state_dict()
+    final = load_proxy(again.folder / "checkpoints" / "512").state_dict()
+    assert weights.keys() == final.keys() and not torch.equal(weights["unembedding.weight"], final["unembedding.weight"])
+    with pytest.raises(UserError, match="at most as many checkpoints as readings, got 5 of 4"):
+        perform(request_of, tmp_path / "other", keep=5)
+
+
+def test_a_checkpoint_without_its_shape_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"proxy\.json, the model's shape, cannot be read"):
+        load_proxy(tmp_path)
 
 
 def test_heldout_samples_are_not_training_samples(mix: Mix) -> None:

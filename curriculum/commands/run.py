@@ -23,12 +23,13 @@ def run(
     seed: int = 0,
     samples: int | None = None,
     runs: Path = Path("runs"),
+    checkpoints: int = 1,
     as_json: bool = False,
 ) -> int:
     """Train the study's proxy on a mix and leave the run's folder; returns the exit code.
 
     Proxy, probes and run length come from the study (the default study without a path); a run that is already there is
-    shown, one that was cut off goes on from its last checkpoint.
+    shown, one that was cut off goes on from its last checkpoint. `checkpoints` of it are kept, evenly spaced.
     """
     mix, study = Mix.load(mix_path), load_study(study_path)
     request = RunRequest(
@@ -43,7 +44,7 @@ def run(
         command_timeout=3600.0 if study.command is None else study.command.timeout,
         command_retries=0 if study.command is None else study.command.retries,
     )
-    result = _perform(request, runs / re.sub(r"[^\w-]+", "-", mix.name))
+    result = _perform(request, runs / re.sub(r"[^\w-]+", "-", mix.name), checkpoints)
     if as_json:
         print(json.dumps(as_document(study, result), indent=1))
     else:
@@ -51,11 +52,11 @@ def run(
     return 0
 
 
-def _perform(request: RunRequest, folder: Path) -> RunResult:
+def _perform(request: RunRequest, folder: Path, checkpoints: int) -> RunResult:
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("run", total=request.samples)
-        return perform(request, folder, observe=lambda position: progress.update(task, completed=position), keep_final=True)
+        return perform(request, folder, observe=lambda position: progress.update(task, completed=position), keep=checkpoints)
 
 
 def as_document(study: Study, result: RunResult) -> dict[str, Any]:

@@ -10,32 +10,18 @@ may both be small; the control and the accuracy tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from curriculum.errors import UserError
+from curriculum.errors import RunError, UserError
 from curriculum.probe.items import ItemSet
+from curriculum.probe.model import AnswerModel, Numbers
 
-Numbers = npt.NDArray[np.float64]
 _RESAMPLES = 400
 _CONFIDENCE = 0.95
-
-
-class AnswerModel(Protocol):
-    """Whatever can say how probable given answers are: a proxy, a checkpoint, a plain callable in a class."""
-
-    def answer_probabilities(
-        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]
-    ) -> list[list[Numbers]]:
-        """Return the probability of every token of every answer.
-
-        `answers[k][i]` is the k-th candidate answer to `prompts[i]`; result `[k][i]`: shape (its tokens,).
-        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +58,8 @@ class Reading:
 
 def read_probe(probe: Probe, model: AnswerModel) -> Reading:
     """Ask `model` every item of `probe` and of its control."""
-    margins = item_margins(probe.items, model)
-    control = item_margins(probe.control, model)
+    margins = score_items(probe.items, model).margins
+    control = score_items(probe.control, model).margins
     low, high = bootstrap_interval(margins)
     control_low, _ = bootstrap_interval(control)
     return Reading(
@@ -88,12 +74,41 @@ def read_probe(probe: Probe, model: AnswerModel) -> Reading:
     )
 
 
-def item_margins(items: ItemSet, model: AnswerModel) -> Numbers:
-    """Return P(correct) - P(shallow) of every item, shape (items,)."""
-    correct, shallow = model.answer_probabilities(items.prompts, (items.correct, items.shallow))
-    scores = [np.asarray([float(tokens.mean()) for tokens in answers]) for answers in (correct, shallow)]
-    difference: Numbers = scores[0] - scores[1]
-    return difference
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ItemScores:
+    """What a model makes of every item, each of shape (items,).
+
+    `correct`, `shallow`: mean probability of the answer's tokens. `correct_log`, `shallow_log`: sum of their
+    log-probabilities.
+    """
+
+    correct: Numbers
+    shallow: Numbers
+    correct_log: Numbers
+    shallow_log: Numbers
+
+    @property
+    def margins(self) -> Numbers:
+        """Return P(correct) - P(shallow) of every item, in [-1, 1]."""
+        difference: Numbers = self.correct - self.shallow
+        return difference
+
+
+def score_items(items: ItemSet, model: AnswerModel) -> ItemScores:
+    """Ask `model` for both answers of every item. Raises RunError when it gives something that is no probability."""
+    correct, shallow = model.answer_log_probabilities(items.prompts, (items.correct, items.shallow))
+    for index, tokens in enumerate(zip(correct, shallow, strict=True)):
+        if not all(np.isfinite(np.exp(part)).all() for part in tokens):
+            raise RunError(
+                f"probe item {index}: the model gave no probability (NaN or infinite logits); is it trained, and loaded in a "
+                "number format that holds its activations (bfloat16 or float32)?"
+            )
+    return ItemScores(
+        correct=np.asarray([float(np.exp(tokens).mean()) for tokens in correct]),
+        shallow=np.asarray([float(np.exp(tokens).mean()) for tokens in shallow]),
+        correct_log=np.asarray([float(tokens.sum()) for tokens in correct]),
+        shallow_log=np.asarray([float(tokens.sum()) for tokens in shallow]),
+    )
 
 
 def bootstrap_interval(values: Numbers) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""A proxy behind the probes' protocol: the probability of given answers."""
+"""A proxy behind the probes' protocol: the log-probability of given answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from curriculum.probe.scoring import Numbers
+from curriculum.probe.model import Numbers
 from curriculum.proxy.model import Proxy
 
 _ITEMS_AT_ONCE = 512
@@ -20,10 +20,10 @@ class ProxyAnswers:
         self.model = model
 
     @torch.no_grad()
-    def answer_probabilities(
+    def answer_log_probabilities(
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[Numbers]]:
-        """Return the probability of every token of every answer (see `AnswerModel`)."""
+        """Return the log-probability of every token of every answer (see `AnswerModel`)."""
         single = all(len(answer) == 1 for candidate in answers for answer in candidate)
         if single and len({len(prompt) for prompt in prompts}) == 1:
             return self._of_single_tokens(prompts, answers)
@@ -37,17 +37,17 @@ class ProxyAnswers:
     ) -> list[list[Numbers]]:
         last = torch.tensor([len(prompts[0]) - 1])
         parts = [
-            torch.softmax(self.model(part, last)[:, 0].double(), dim=-1) for part in torch.tensor(prompts).split(_ITEMS_AT_ONCE)
+            torch.log_softmax(self.model(part, last)[:, 0].double(), dim=-1)
+            for part in torch.tensor(prompts).split(_ITEMS_AT_ONCE)
         ]
-        probabilities = torch.cat(parts).numpy()
+        logarithms = torch.cat(parts).numpy()
         rows = np.arange(len(prompts))
-        return [list(probabilities[rows, [answer[0] for answer in candidate]][:, None]) for candidate in answers]
+        return [list(logarithms[rows, [answer[0] for answer in candidate]][:, None]) for candidate in answers]
 
     def _of_tokens(self, prompt: Sequence[int], answer: Sequence[int]) -> Numbers:
-        context = self.model.shape.context
-        tokens = [*prompt, *answer][-context:]
+        tokens = [*prompt, *answer]
         first = len(tokens) - len(answer)
         asked = torch.arange(first - 1, len(tokens) - 1)
         logits = self.model(torch.tensor([tokens]), asked)[0].double()
-        chosen = torch.softmax(logits, dim=-1)[torch.arange(len(answer)), torch.tensor(answer)]
+        chosen = torch.log_softmax(logits, dim=-1)[torch.arange(len(answer)), torch.tensor(answer)]
         return np.asarray(chosen, dtype=np.float64)

@@ -1,5 +1,11 @@
 """Checkpoints: weights and optimizer as safetensors, state as JSON; nothing in them can run code.
 
+    <position>/proxy.json              the model's shape; with it the folder is a model that can be opened without its run
+               tokenizer.json          where the streams were packed with one
+               weights.safetensors
+               optimizer.safetensors
+               state.json
+
 A checkpoint is written beside its place and moved there, so that one which exists is whole.
 """
 
@@ -8,6 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +24,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from curriculum.errors import DataError, ResourceError
-from curriculum.proxy.model import Proxy
+from curriculum.proxy.model import ModelShape, Proxy
 
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+SHAPE_FILE, TOKENIZER_FILE = "proxy.json", "tokenizer.json"
 
 
-def save_checkpoint(folder: Path, model: Proxy, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Write model, optimizer and `state` (JSON) to `folder`, replacing what is there. Raises ResourceError."""
+def save_checkpoint(
+    folder: Path,
+    model: Proxy,
+    optimizer: torch.optim.Optimizer,
+    state: Mapping[str, Any],
+    *,
+    tokenizer: Path | None = None,
+) -> None:
+    """Write model, optimizer and `state` (JSON) to `folder`, replacing what is there; `tokenizer` is copied beside them.
+
+    Raises ResourceError when the disk is full.
+    """
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
@@ -33,8 +51,24 @@ def save_checkpoint(folder: Path, model: Proxy, optimizer: torch.optim.Optimizer
     except SafetensorError as error:  # how safetensors reports a full disk
         raise ResourceError(f"the checkpoint {folder} could not be written: {error}; free space there and go on") from None
     (building / _STATE).write_text(json.dumps(dict(state)))
+    (building / SHAPE_FILE).write_text(json.dumps(asdict(model.shape), indent=1))
+    if tokenizer is not None:
+        shutil.copyfile(tokenizer, building / TOKENIZER_FILE)
     shutil.rmtree(folder, ignore_errors=True)
     building.replace(folder)
+
+
+def load_proxy(folder: Path) -> Proxy:
+    """Return the model of a checkpoint. Raises DataError when it is missing or damaged, or older than `proxy.json`."""
+    try:
+        shape = ModelShape(**json.loads((folder / SHAPE_FILE).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(
+            f"checkpoint {folder}: {SHAPE_FILE}, the model's shape, cannot be read ({error}); run `curriculum run` again"
+        ) from None
+    model = Proxy(shape, torch.Generator().manual_seed(0))
+    load_weights(folder, model)
+    return model
 
 
 def load_weights(folder: Path, model: Proxy) -> None:

@@ -111,32 +111,45 @@ def perform(
     runs: Path,
     *,
     observe: Callable[[int], None] = lambda _: None,
-    keep_final: bool = False,
+    keep: int = 0,
 ) -> RunResult:
-    """Return the run's result, training only if its folder does not hold it yet. Raises RunError, DataError."""
+    """Return the run's result, training only if its folder does not hold it, and `keep` checkpoints of it, yet.
+
+    Raises RunError, DataError.
+    """
     folder = runs / request.run_id()
     if (folder / _RECORD).exists():
         found = load_run(folder)
-        if found is not None:
+        if found is not None and _holds_checkpoints(folder, request, keep):
             return found
+        (folder / _RECORD).unlink()
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     started = monotonic()
     if request.command is None:
-        trajectory, loss = _train(request, folder, observe=observe, keep_final=keep_final)
+        trajectory, loss = _train(request, folder, observe=observe, keep=keep)
     else:
         from curriculum.proxy.external import train_outside
 
         trajectory, loss = train_outside(request, folder)
     seconds = monotonic() - started
     _write(request, folder, trajectory, loss, seconds)
-    if request.command is None and not keep_final:
+    if request.command is None and not keep:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return RunResult(folder=folder, samples=request.samples, trajectory=trajectory, loss=loss, seconds=seconds)
 
 
-def _train(
-    request: RunRequest, folder: Path, *, observe: Callable[[int], None], keep_final: bool
-) -> tuple[Trajectory, pd.DataFrame]:
+def _holds_checkpoints(folder: Path, request: RunRequest, keep: int) -> bool:
+    """A finished run that kept fewer is done again: the same bits, and the checkpoints with them."""
+    if request.command is not None or not keep:
+        return True
+    from curriculum.proxy.training import kept_positions
+
+    wanted = kept_positions(request.samples, request.recipe.readings, keep)
+    return all((folder / "checkpoints" / str(position)).is_dir() for position in wanted)
+
+
+def _train(request: RunRequest, folder: Path, *, observe: Callable[[int], None], keep: int) -> tuple[Trajectory, pd.DataFrame]:
     from curriculum.proxy.encoding import encoder_for
     from curriculum.proxy.training import train
 
@@ -151,7 +164,7 @@ def _train(
         probes=[probe.draw(request.draw, seed=request.item_seed, encode=encode) for probe in request.probes],
         checkpoints=folder / "checkpoints",
         observe=observe,
-        keep_final=keep_final,
+        keep=keep,
     )
     loss = pd.DataFrame([asdict(row) for row in progress.losses], columns=["position", "stream", "loss"])
     if not np.isfinite(loss["loss"]).all():

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from curriculum.errors import RunError
+from curriculum.errors import RunError, UserError
 from curriculum.mix import Mix
 from curriculum.probe import Probe, Reading, read_probe
 from curriculum.proxy.answers import ProxyAnswers
 from curriculum.proxy.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from curriculum.proxy.encoding import tokenizer_of
 from curriculum.proxy.feed import Batch, batches, heldout_batches, vocabulary_of
 from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.recipe import Recipe
@@ -59,31 +60,44 @@ def train(
     probes: Sequence[Probe],
     checkpoints: Path,
     observe: Callable[[int], None] = lambda _: None,
-    keep_final: bool = False,
+    keep: int = 0,
 ) -> Progress:
     """Train one proxy and return what was measured. `observe` is told the position after every stretch.
 
-    Leaves a rolling checkpoint under `checkpoints` at most every minute and goes on from the newest one it finds there;
-    with `keep_final` the last one stays as `checkpoints/<samples>`. Raises RunError when the loss is not finite.
+    Leaves a rolling checkpoint under `checkpoints` at most every minute and goes on from the newest one it finds there.
+    `keep` checkpoints stay as `checkpoints/<position>`, each at a reading, as evenly spaced as those are, the last at the
+    end. Raises RunError when the loss is not finite, UserError when there are fewer readings than checkpoints to keep.
     """
     steps = recipe.steps(samples)
+    kept = kept_positions(samples, recipe.readings, keep)
     with one_thread():
         dataset = StreamingDataset(mix=mix, batch_size=recipe.batch)
         try:
-            loop = _Loop(mix, recipe, seed=seed, steps=steps, probes=probes, context=_context(recipe, dataset))
+            loop = _Loop(mix, recipe, seed=seed, steps=steps, probes=probes, context=_context(recipe, dataset), kept=kept)
             progress = loop.restore(checkpoints)
             written = monotonic()
             for position in range(loop.position, samples, samples // recipe.readings):
                 progress = loop.stretch(dataset, position, position + samples // recipe.readings, progress)
                 observe(loop.position)
-                if monotonic() - written > _CHECKPOINT_SECONDS and loop.position < samples:
+                due = monotonic() - written > _CHECKPOINT_SECONDS and loop.position < samples
+                if due or loop.position in kept:
                     loop.save(checkpoints, progress)
                     written = monotonic()
         finally:
             dataset.close()
-    if keep_final:
-        loop.save(checkpoints, progress)
     return progress
+
+
+def kept_positions(samples: int, readings: int, keep: int) -> frozenset[int]:
+    """Return the positions of `keep` readings as evenly spaced as possible, the last one always among them.
+
+    Raises UserError when there are fewer readings.
+    """
+    if keep > readings:
+        raise UserError(
+            f"wanted at most as many checkpoints as readings, got {keep} of {readings}; give the proxy more readings"
+        )
+    return frozenset(samples // readings * -(-readings * number // keep) for number in range(1, keep + 1))
 
 
 @contextmanager
@@ -104,8 +118,11 @@ def _context(recipe: Recipe, dataset: StreamingDataset) -> int:
 class _Loop:
     """Model, optimizer and position of one run."""
 
-    def __init__(self, mix: Mix, recipe: Recipe, *, seed: int, steps: int, probes: Sequence[Probe], context: int) -> None:
-        self.recipe, self.steps, self.probes = recipe, steps, probes
+    def __init__(
+        self, mix: Mix, recipe: Recipe, *, seed: int, steps: int, probes: Sequence[Probe], context: int, kept: frozenset[int]
+    ) -> None:
+        self.recipe, self.steps, self.probes, self.kept = recipe, steps, probes, kept
+        self.tokenizer = tokenizer_of(mix)
         shape = ModelShape(
             vocabulary=vocabulary_of(mix),
             layers=recipe.layers,
@@ -158,15 +175,16 @@ class _Loop:
         )
 
     def save(self, checkpoints: Path, progress: Progress) -> None:
-        """Write a checkpoint and drop the older ones."""
+        """Write a checkpoint and drop the older ones, except those to be kept."""
         state = {
             "position": self.position,
             "readings": [[position, step, asdict(reading)] for position, step, reading in progress.readings],
             "losses": [asdict(row) for row in progress.losses],
         }
-        save_checkpoint(checkpoints / str(self.position), self.model, self.optimizer, state)
+        save_checkpoint(checkpoints / str(self.position), self.model, self.optimizer, state, tokenizer=self.tokenizer)
         for old in _saved(checkpoints)[:-1]:
-            _remove(old)
+            if int(old.name) not in self.kept:
+                _remove(old)
 
     def restore(self, checkpoints: Path) -> Progress:
         """Go on from the newest checkpoint, if there is one."""

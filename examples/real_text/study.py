@@ -83,7 +83,7 @@ def warm_up(data: Path, streams: Mapping[str, Path], probes: Mapping[str, Path])
         recipe=replace(RECIPE, schedule="wsd"),
         probes=tuple(_probe(family, probes) for family in ("natural", "planted")),
     )
-    result = perform(request, data / "runs" / "warm-up", keep_final=True)
+    result = perform(request, data / "runs" / "warm-up", keep=1)
     return result.folder / "checkpoints" / str(WARM_UP_SAMPLES)
 
 

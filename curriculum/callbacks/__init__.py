@@ -1,0 +1,1 @@
+"""Probes inside other trainers' loops. Guided tour:"""
