@@ -72,6 +72,95 @@ def run(mix: Path, study: Path | None, **options: Any) -> int:
     return command(mix, study_path=study, **options)
 
 
+def _asking(command: Any) -> Any:
+    """Give a command the options that say which models are asked which probes."""
+    options = (
+        click.argument("places", nargs=-1, required=True, metavar="MODEL..."),
+        click.option("--suite", help="`written` (ours), a folder in the published layout, or hub:OWNER/NAME."),
+        click.option("--study", type=_FILE, help="Ask this study's probes instead. Default for proxies without a tokenizer."),
+        click.option("--family", "families", multiple=True, help="Only this family; may be given again."),
+        click.option("--task", "tasks", multiple=True, help="Only this task; may be given again."),
+        click.option("--level", "levels", multiple=True, help="Only this level: easy, medium, hard; may be given again."),
+        click.option("--questions", type=click.IntRange(2), help="At most so many questions a task."),
+        click.option("--shots", type=click.IntRange(1), help="So many demos instead of each task's own number."),
+        click.option("--seeds", type=click.IntRange(1), help="So many demo seeds instead of each task's own number."),
+        click.option(
+            "--samples", type=click.IntRange(1), default=100, show_default=True, help="Answers to a persona's question."
+        ),
+        click.option("--tokens", type=click.IntRange(1), default=300, show_default=True, help="Longest answer of a persona."),
+        click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ..."),
+        click.option("--answers", "folder", type=_FILE, help="Where answers are kept. Default: runs/probes/<name of MODEL>."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_CHOICES = ("places", "families", "tasks", "levels")
+
+
+def _asked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of `_asking`'s options out of all, taking them away there."""
+    names = ("suite", "study", "questions", "shots", "seeds", "samples", "tokens", "device", "folder", *_CHOICES)
+    return {name: options.pop(name) for name in names}
+
+
+@cli.command()
+@_asking
+@click.option("--hysteresis", default="0.15", show_default=True, help="A margin, or `auto`: from the readings' own noise.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
+def probe(hysteresis: str, as_json: bool, **options: Any) -> int:
+    """Say which mode each MODEL is in: proxies, Hugging Face folders, GGUF files, python:FILE:FUNCTION.
+
+    One folder with a run's checkpoints (runs/STUDY/RUN, or checkpoint-1000, checkpoint-2000, ...) gives a trajectory.
+    Answers are kept as they come: the same command goes on where it was, and asks only what is new.
+    """
+    from curriculum.commands.asking import Asking
+    from curriculum.commands.probe import probe as command
+
+    return command(Asking(**_asked(options)), hysteresis=_threshold(hysteresis), as_json=as_json)
+
+
+def _threshold(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise click.BadParameter(f"wanted a margin between 0 and 1, or auto, got {text!r}", param_hint="--hysteresis") from None
+    if not 0 < value < 1:
+        raise click.BadParameter(f"wanted a margin between 0 and 1, or auto, got {text}", param_hint="--hysteresis")
+    return value
+
+
+@cli.command()
+@_asking
+@click.option("--loss", type=_FILE, help="Losses of the checkpoints: columns position, loss (.parquet, .csv, .jsonl).")
+@click.option(
+    "--weight", "weights", multiple=True, metavar="FAMILY=NUMBER", help="What a family counts. Default: all the same."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
+def select(loss: Path | None, weights: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Rank checkpoints by behaviour, beside what loss alone would have chosen. MODEL as for `probe`."""
+    from curriculum.commands.asking import Asking
+    from curriculum.commands.select import select as command
+
+    return command(Asking(**_asked(options)), loss=loss, weights=weights, as_json=as_json)
+
+
+@cli.command()
+@_asking
+@click.option("--probe", "probes", multiple=True, help="Only hops of this probe; may be given again. Default: of all.")
+@click.option("--average", type=click.IntRange(2), default=5, show_default=True, help="Neighbouring checkpoints averaged.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
+def diagnose(probes: tuple[str, ...], average: int, as_json: bool, **options: Any) -> int:
+    """Test every hop of a run's checkpoints against its controls: confirmed, unconfirmed or refuted, and why."""
+    from curriculum.commands.asking import Asking
+    from curriculum.commands.diagnose import diagnose as command
+
+    return command(Asking(**_asked(options)), probes=probes, average=average, as_json=as_json)
+
+
 @cli.command()
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", type=_FILE, required=True, help="The stream's folder.")

@@ -19,7 +19,7 @@ from curriculum.errors import DataError, FileError, RunError, UserError
 from curriculum.mix import Mix, Phase, Stream
 from curriculum.probe import Probe
 from curriculum.probe.items import ItemSet
-from curriculum.probe.specification import PROOF_DRAW, ProbeSpecification
+from curriculum.probe.specification import PROOF_DRAW, ProbeSpecification, SuiteSpecification
 from curriculum.proxy import training
 from curriculum.proxy.answers import ProxyAnswers
 from curriculum.proxy.checkpoint import load_proxy
@@ -84,7 +84,7 @@ def test_a_run_trains_on_the_batches_of_its_own_mix(
 def test_the_folder_holds_what_is_promised_and_is_found_again(request_of: RunRequest, tmp_path: Path) -> None:
     result = perform(request_of, tmp_path, keep=1)
     assert sorted(path.name for path in result.folder.iterdir() if not path.name.startswith(".")) == [
-        *("checkpoints", "loss.parquet", "mix.yaml", "run.json", "trajectory.parquet")
+        *("bits_per_byte.parquet", "checkpoints", "loss.parquet", "mix.yaml", "run.json", "trajectory.parquet")
     ]
     table = pd.read_parquet(result.folder / "trajectory.parquet")
     assert list(table.columns[:4]) == ["position", "step", "probe", "family"] and list(table["position"]) == [
@@ -223,6 +223,22 @@ def test_kept_checkpoints_are_evenly_spaced_and_can_be_opened(request_of: RunReq
     assert weights.keys() == final.keys() and not torch.equal(weights["unembedding.weight"], final["unembedding.weight"])
     with pytest.raises(UserError, match="at most as many checkpoints as readings, got 5 of 4"):
         perform(request_of, tmp_path / "other", keep=5)
+
+
+def test_bits_per_byte_are_taken_with_the_losses_and_kept(request_of: RunRequest, tmp_path: Path) -> None:
+    suite = tmp_path / "suite.jsonl"
+    suite.write_text('{"prompt": [3, 4], "continuation": [5, 6], "bytes": 4}\n')
+    asking = replace(request_of, suites=(SuiteSpecification(name="s", file=suite),))
+    assert asking.run_id() != request_of.run_id()
+    result = perform(asking, tmp_path / "runs", keep=1)
+    assert list(result.bits["position"]) == [512] and result.final_bits().keys() == {"s"}
+    assert load_run(result.folder).final_bits() == result.final_bits()
+    answers = ProxyAnswers(load_proxy(result.folder / "checkpoints" / "512"))
+    ((found,),) = answers.answer_log_probabilities(((3, 4),), (((5, 6),),))
+    assert result.final_bits()["s"] == pytest.approx(-found.sum() / np.log(2) / 4, abs=1e-6)
+    assert result.trajectory.table.equals(perform(request_of, tmp_path / "runs").trajectory.table)
+    suite.write_text('{"prompt": [3, 4], "continuation": [5, 7], "bytes": 4}\n')
+    assert asking.run_id() != result.folder.name
 
 
 def test_a_checkpoint_without_its_shape_is_refused_in_words(tmp_path: Path) -> None:

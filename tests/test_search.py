@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from curriculum.errors import FileError, RunError, UserError
 from curriculum.mix import Mix, Phase, Stream
 from curriculum.probe import RunMeasures
+from curriculum.probe.specification import SuiteSpecification
 from curriculum.search import controls
 from curriculum.search.exposure import exact_rows, scale_to_exposure
 from curriculum.search.objective import Reference, Score, reference_of, search_value, violations
 from curriculum.search.space import SearchSpace
-from curriculum.search.study import Space, Study, load_study
+from curriculum.search.study import Space, Study, default_study, load_study
 from curriculum.search.verdict import Arm, broken_constraints, judge, leader, mean_interval
 from curriculum.search.workload import count_runs
 
@@ -173,11 +174,13 @@ def test_baselines_come_back_from_their_parameters(study: Study, rank: int | Non
         assert np.abs(found - matrix).max() < 0.02
 
 
-def score(time_general: float, final: float = 0.5, loss: float = 1.0, tail: float = 0.0) -> Score:
+def score(
+    time_general: float, final: float = 0.5, loss: float = 1.0, tail: float = 0.0, bits: dict[str, float] | None = None
+) -> Score:
     def measures(time: float) -> RunMeasures:
         return RunMeasures(time_general=time, area=time / 2, final_margin=final, longest_stay=time, hops=0, worst_probe=time)
 
-    return Score(measures=measures(time_general), tail=measures(tail), loss={"a": loss})
+    return Score(measures=measures(time_general), tail=measures(tail), loss={"a": loss}, bits=bits or {})
 
 
 def arm(name: str, values: list[float], **changes: float) -> Arm:
@@ -234,19 +237,47 @@ def test_the_leader_keeps_the_constraints_if_any_finalist_does(study: Study) -> 
     assert broken_constraints(study, arm("x", HIGH, loss=1.04), static) == ()
 
 
+def test_bits_per_byte_can_be_the_objective_or_break_a_claim(study: Study) -> None:
+    by_bits = replace(study, objective=replace(study.objective, metric="bits_per_byte", subject_to=()))
+    static, better = arm("static", LOW, bits={"qa": 2.0}), arm("x", LOW, bits={"qa": 1.5})
+    verdict = judge(by_bits, better, static, 1)
+    assert verdict.gain.mean == pytest.approx(0.5) and "bits_per_byte 1.500 against static's 2.000" in verdict.words
+    limited = replace(study, objective=replace(study.objective, subject_to=("bits_per_byte",)))
+    assert broken_constraints(limited, better, static) == ()
+    assert "bits per byte of qa 2.000 are over their limit 1.520" in broken_constraints(limited, static, better)[0]
+
+
+def test_a_study_states_its_suites(tmp_path: Path) -> None:
+    text = default_study().read_text()
+    given = text.replace("space:", "bits_per_byte: [{name: qa, file: qa.jsonl}]\nspace:").replace(
+        "subject_to: [final_margin, loss]", "subject_to: [bits_per_byte]"
+    )
+    (tmp_path / "s.yaml").write_text(given)
+    assert load_study(tmp_path / "s.yaml").suites == (SuiteSpecification(name="qa", file=tmp_path / "qa.jsonl"),)
+    (tmp_path / "s.yaml").write_text(text.replace("metric: time_general", "metric: bits_per_byte"))
+    with pytest.raises(FileError, match=r"s\.yaml:\d+: objective: bits per byte need a suite"):
+        load_study(tmp_path / "s.yaml")
+    twice = "bits_per_byte: [{name: qa, file: a.jsonl}, {name: qa, file: b.jsonl}]\nspace:"
+    (tmp_path / "s.yaml").write_text(text.replace("space:", twice))
+    with pytest.raises(FileError, match="a suite named 'qa' is already there"):
+        load_study(tmp_path / "s.yaml")
+
+
 def test_constraints_and_search_value(study: Study) -> None:
     reference = reference_of([score(0.3, final=0.4, loss=1.0), score(0.3, final=0.6, loss=1.2)])
     assert reference.final_margin == pytest.approx(0.5) and reference.loss_limit["a"] == pytest.approx(
         1.1 + 2 * 0.141421, abs=1e-5
     )
     assert reference_of([score(0.3), score(0.3)]).loss_limit["a"] == pytest.approx(1.05)
-    excess = violations(
-        study, score(0.5, final=0.1, loss=1.5), Reference(final_margin=0.5, final_margin_sd=0.1, loss_limit={"a": 1.0})
-    )
+    limits = Reference(final_margin=0.5, final_margin_sd=0.1, loss_limit={"a": 1.0}, bits_limit={})
+    excess = violations(study, score(0.5, final=0.1, loss=1.5), limits)
     assert excess == {"final_margin": pytest.approx(0.3), "loss_a": pytest.approx(0.5)}
-    reference = Reference(final_margin=0.5, final_margin_sd=0.1, loss_limit={"a": 1.0})
-    assert violations(study, score(0.5, final=0.1), reference, slack=0.0)["final_margin"] == pytest.approx(0.4)
+    assert violations(study, score(0.5, final=0.1), limits, slack=0.0)["final_margin"] == pytest.approx(0.4)
     assert search_value(study, score(0.6)) == pytest.approx(0.45)
+    bits = replace(study, objective=replace(study.objective, metric="bits_per_byte", subject_to=("bits_per_byte",)))
+    static = reference_of([score(0.3, bits={"qa": 2.0}), score(0.3, bits={"qa": 2.0})])
+    assert violations(bits, score(0.9, bits={"qa": 2.5}), static) == {"bits_qa": pytest.approx(0.48)}
+    assert search_value(bits, score(0.9, bits={"qa": 2.5})) < search_value(bits, score(0.1, bits={"qa": 2.0}))
     area = replace(study, objective=replace(study.objective, metric="area"))
     assert search_value(area, score(0.6)) == pytest.approx(0.3)
 

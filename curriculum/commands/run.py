@@ -39,6 +39,7 @@ def run(
         samples=samples or mix.samples or study.samples,
         recipe=study.recipe,
         probes=study.probes,
+        suites=study.suites,
         item_seed=study.seed,
         command=None if study.command is None else study.command.words,
         command_timeout=3600.0 if study.command is None else study.command.timeout,
@@ -70,6 +71,7 @@ def as_document(study: Study, result: RunResult) -> dict[str, Any]:
         "hops": score.measures.hops,
         "trajectory": json.loads(result.trajectory.table.to_json(orient="records")),
         "loss": json.loads(result.loss.to_json(orient="records")),
+        "bits_per_byte": json.loads(result.bits.to_json(orient="records")),
         "seconds": result.seconds,
     }
 
@@ -88,4 +90,7 @@ def _print(study: Study, result: RunResult) -> None:
     )
     losses = ", ".join(f"{name} {loss:.3f}" for name, loss in score.loss.items())
     console.print(f"held-out loss: {losses or 'no stream has a heldout folder'}", highlight=False)
+    if score.bits:
+        bits = ", ".join(f"{name} {value:.3f}" for name, value in score.bits.items())
+        console.print(f"bits per byte: {bits}", highlight=False)
     console.print(f"run folder: {result.folder}", markup=False, highlight=False)

@@ -8,13 +8,14 @@ library offers beyond these few methods stays unused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from curriculum.probe.model import TextModel
 
 
+@runtime_checkable
 class NetworkModel(TextModel, Protocol):
     """A TextModel made of a torch module. Sequences in a batch are padded on the right; `lengths` are their true lengths."""
 

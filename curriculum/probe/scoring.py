@@ -10,6 +10,7 @@ may both be small; the control and the accuracy tell.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -97,18 +98,22 @@ class ItemScores:
 def score_items(items: ItemSet, model: AnswerModel) -> ItemScores:
     """Ask `model` for both answers of every item. Raises RunError when it gives something that is no probability."""
     correct, shallow = model.answer_log_probabilities(items.prompts, (items.correct, items.shallow))
-    for index, tokens in enumerate(zip(correct, shallow, strict=True)):
-        if not all(np.isfinite(np.exp(part)).all() for part in tokens):
-            raise RunError(
-                f"probe item {index}: the model gave no probability (NaN or infinite logits); is it trained, and loaded in a "
-                "number format that holds its activations (bfloat16 or float32)?"
-            )
-    return ItemScores(
-        correct=np.asarray([float(np.exp(tokens).mean()) for tokens in correct]),
-        shallow=np.asarray([float(np.exp(tokens).mean()) for tokens in shallow]),
-        correct_log=np.asarray([float(tokens.sum()) for tokens in correct]),
-        shallow_log=np.asarray([float(tokens.sum()) for tokens in shallow]),
-    )
+    (correct_mean, correct_log), (shallow_mean, shallow_log) = _scores(correct), _scores(shallow)
+    wrong = np.flatnonzero(~np.isfinite(correct_mean + shallow_mean))
+    if len(wrong):
+        raise RunError(
+            f"probe item {wrong[0]}: the model gave no probability (NaN or infinite logits); is it trained, and loaded in a "
+            "number format that holds its activations (bfloat16 or float32)?"
+        )
+    return ItemScores(correct=correct_mean, shallow=shallow_mean, correct_log=correct_log, shallow_log=shallow_log)
+
+
+def _scores(answers: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
+    """Return each answer's mean token probability and summed log-probability, (items,) both."""
+    lengths = np.asarray([len(tokens) for tokens in answers])
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    flat = np.concatenate(answers)
+    return np.add.reduceat(np.exp(flat), starts) / lengths, np.add.reduceat(flat, starts)
 
 
 def bootstrap_interval(values: Numbers) -> tuple[float, float]:
@@ -116,6 +121,22 @@ def bootstrap_interval(values: Numbers) -> tuple[float, float]:
     means = values[_resamples(len(values))].mean(axis=1)
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def crossed_interval(values: Numbers) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean of `values` (demo seeds, items), resampling seeds and items both.
+
+    A seed's demos move all its items together and an item is hard under every seed, so that treating the values as
+    independent would make the interval too narrow (the pigeonhole bootstrap; Owen, 2007).
+    """
+    seeds, items = values.shape
+    if seeds == 1:
+        return bootstrap_interval(values[0])
+    by_item = _resamples(items)
+    by_seed = np.random.default_rng(seeds).integers(0, seeds, size=(_RESAMPLES, seeds))
+    means = np.asarray([values[np.ix_(chosen, some)].mean() for chosen, some in zip(by_seed, by_item, strict=True)])
+    low, high = np.quantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return float(low), float(high)
 
 

@@ -22,6 +22,14 @@ SEARCH_DRAW, PROOF_DRAW = 0, 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SuiteSpecification:
+    """A JSONL suite of prompts and continuations, over which a study takes bits per byte (see `bits_per_byte`)."""
+
+    name: str
+    file: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeSpecification:
     """One probe as a study names it: `builtin` ("testbed:succession") or `file` with its `control` file."""
 

@@ -1,20 +1,28 @@
-"""A proxy behind the probes' protocol: the log-probability of given answers."""
+"""A proxy behind the probes' protocol: the log-probability of given answers.
+
+Idea: what equals an earlier row is not read again, rows of like length are read together, and only where an answer's
+tokens are predicted are there logits at all. Padding stands on the right, where a causal model cannot see it. The price:
+rows of a batch share the places at which logits are made, so a few are made in vain.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 
+from curriculum.errors import UserError
 from curriculum.probe.model import Numbers
 from curriculum.proxy.model import Proxy
 
 _ITEMS_AT_ONCE = 512
+_LOGITS_AT_ONCE = 2**24  # 128 megabytes in float64
+_Tokens = tuple[int, ...]
+_Row = tuple[_Tokens, _Tokens]  # a prompt, and an answer to it but for the answer's last token
 
 
 class ProxyAnswers:
-    """Scores answers with one forward pass a prompt where all answers are one token long, else one an answer."""
+    """Scores answers: one row of a forward pass a prompt where all answers are one token long, else one an answer."""
 
     def __init__(self, model: Proxy) -> None:
         self.model = model
@@ -24,30 +32,52 @@ class ProxyAnswers:
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[Numbers]]:
         """Return the log-probability of every token of every answer (see `AnswerModel`)."""
-        single = all(len(answer) == 1 for candidate in answers for answer in candidate)
-        if single and len({len(prompt) for prompt in prompts}) == 1:
-            return self._of_single_tokens(prompts, answers)
-        return [
-            [self._of_tokens(prompt, answer) for prompt, answer in zip(prompts, candidate, strict=True)]
-            for candidate in answers
-        ]
+        asked = [[(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, each, strict=True)] for each in answers]
+        rows = _rows([pair for each in asked for pair in each])
+        found: dict[tuple[_Tokens, _Tokens], Numbers] = {}
+        for batch in _batches(list(rows), self.model.shape.vocabulary):
+            self._read(batch, rows, found)
+        return [[found[pair].copy() for pair in each] for each in asked]
 
-    def _of_single_tokens(
-        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]
-    ) -> list[list[Numbers]]:
-        last = torch.tensor([len(prompts[0]) - 1])
-        parts = [
-            torch.log_softmax(self.model(part, last)[:, 0].double(), dim=-1)
-            for part in torch.tensor(prompts).split(_ITEMS_AT_ONCE)
-        ]
-        logarithms = torch.cat(parts).numpy()
-        rows = np.arange(len(prompts))
-        return [list(logarithms[rows, [answer[0] for answer in candidate]][:, None]) for candidate in answers]
+    def _read(
+        self, batch: Sequence[_Row], rows: dict[_Row, set[_Tokens]], found: dict[tuple[_Tokens, _Tokens], Numbers]
+    ) -> None:
+        """Read a batch of rows; look up what is asked of each."""
+        longest = max(len(prompt) + len(given) for prompt, given in batch)
+        first = min(len(prompt) for prompt, _ in batch) - 1
+        padded = [[*prompt, *given, *[0] * (longest - len(prompt) - len(given))] for prompt, given in batch]
+        device = self.model.tokens.weight.device
+        logits = self.model(torch.tensor(padded, device=device), torch.arange(first, longest, device=device))
+        logarithms = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
+        asked = [(row, prompt, answer) for row, (prompt, given) in enumerate(batch) for answer in rows[prompt, given]]
+        places = [(row, len(prompt) - 1 - first + step) for row, prompt, answer in asked for step in range(len(answer))]
+        numbers = logarithms[*zip(*places, strict=True), [token for _, _, answer in asked for token in answer]]
+        start = 0
+        for _, prompt, answer in asked:
+            found[prompt, answer] = numbers[start : start + len(answer)]
+            start += len(answer)
 
-    def _of_tokens(self, prompt: Sequence[int], answer: Sequence[int]) -> Numbers:
-        tokens = [*prompt, *answer]
-        first = len(tokens) - len(answer)
-        asked = torch.arange(first - 1, len(tokens) - 1)
-        logits = self.model(torch.tensor([tokens]), asked)[0].double()
-        chosen = torch.log_softmax(logits, dim=-1)[torch.arange(len(answer)), torch.tensor(answer)]
-        return np.asarray(chosen, dtype=np.float64)
+
+def _rows(pairs: Sequence[tuple[_Tokens, _Tokens]]) -> dict[_Row, set[_Tokens]]:
+    """Return what must be read, with the answers whose tokens are predicted there, from pairs of prompt and answer."""
+    rows: dict[_Row, set[_Tokens]] = {}
+    for number, (prompt, answer) in enumerate(pairs):
+        if not prompt or not answer:
+            raise UserError(f"item {number}: wanted a prompt and an answer of at least one token each, got {prompt}, {answer}")
+        rows.setdefault((prompt, answer[:-1]), set()).add(answer)
+    return rows
+
+
+def _batches(rows: Sequence[_Row], vocabulary: int) -> Iterator[list[_Row]]:
+    """Yield rows of like length together."""
+    batch: list[_Row] = []
+    longest = 0
+    for row in sorted(rows, key=lambda row: (len(row[0]), len(row[1]))):
+        longest = max(longest, len(row[0]) + len(row[1]))
+        places = longest - len(batch[0][0]) + 1 if batch else 1
+        if batch and (len(batch) == _ITEMS_AT_ONCE or (len(batch) + 1) * places * vocabulary > _LOGITS_AT_ONCE):
+            yield batch
+            batch, longest = [], len(row[0]) + len(row[1])
+        batch.append(row)
+    if batch:
+        yield batch

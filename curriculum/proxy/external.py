@@ -5,8 +5,9 @@ Idea: the contract is two files. The command is given the mix it must play and t
     proxy: {command: "train.sh {mix} {seed} {out}", timeout: 3600, retries: 1}
 
 It must leave `{out}/trajectory.parquet` (see `probe.trajectory`), and should leave `{out}/loss.parquet` (position,
-stream, loss), in samples from 0 to the mix's `samples`. `{out}` stays the same from try to try, so the program may resume
-from what it left there. `{draw}`, if the command names it, is 0 in the search and 1 in the proof: the program should ask
+stream, loss), in samples from 0 to the mix's `samples`; where the study names suites for bits per byte, also
+`{out}/bits_per_byte.parquet` (position, suite, bits_per_byte). `{out}` stays the same from try to try, so the program may
+resume from what it left there. `{draw}`, if the command names it, is 0 in the search and 1 in the proof: the program should ask
 other probe items then. The price of an outside program is that we cannot promise its determinism, nor its fresh items.
 """
 
@@ -25,7 +26,7 @@ import pandas as pd
 from curriculum.errors import FileError, RunError, UserError
 from curriculum.probe import Trajectory
 from curriculum.probe.modes import Mode
-from curriculum.proxy.run import RunRequest
+from curriculum.proxy.run import BITS_COLUMNS, Measured, RunRequest
 
 _PLACEHOLDERS = ("mix", "seed", "out")
 _PID = "command.pid"
@@ -45,7 +46,7 @@ def check_command(command: str) -> None:
         raise UserError(f"proxy command {command!r} cannot be split into words: {error}") from None
 
 
-def train_outside(request: RunRequest, folder: Path) -> tuple[Trajectory, pd.DataFrame]:
+def train_outside(request: RunRequest, folder: Path) -> Measured:
     """Run the command (again after a failure, up to its retries) and read what it left. Raises RunError, FileError."""
     mix_file = folder / "mix.yaml"
     request.played_mix().dump(mix_file)
@@ -103,11 +104,12 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _read(folder: Path, request: RunRequest) -> tuple[Trajectory, pd.DataFrame]:
+def _read(folder: Path, request: RunRequest) -> Measured:
     """Read and check what the program left. Raises RunError: a program that writes nonsense has failed this run."""
     try:
         trajectory = Trajectory.load(folder / "trajectory.parquet")
         loss = _read_loss(folder / "loss.parquet", set(request.mix.streams))
+        bits = _read_bits(folder / "bits_per_byte.parquet", {suite.name for suite in request.suites})
     except FileError as error:
         raise RunError(str(error)) from None
     table = trajectory.table
@@ -120,7 +122,7 @@ def _read(folder: Path, request: RunRequest) -> tuple[Trajectory, pd.DataFrame]:
         raise RunError(f"wanted modes {', '.join(get_args(Mode))}, or no column `mode`")
     if not table["margin"].between(-1, 1).all():
         raise RunError("a margin lies outside [-1, 1]; it is P(correct) - P(shallow)")
-    return trajectory, loss
+    return trajectory, loss, bits
 
 
 def _read_loss(path: Path, streams: set[str]) -> pd.DataFrame:
@@ -134,3 +136,18 @@ def _read_loss(path: Path, streams: set[str]) -> pd.DataFrame:
     if set(last["stream"]) != streams or not np.isfinite(loss["loss"]).all():
         raise FileError(f"wanted a finite loss of each of {', '.join(sorted(streams))} at the last position", path=path)
     return loss
+
+
+def _read_bits(path: Path, suites: set[str]) -> pd.DataFrame:
+    if not suites:
+        return pd.DataFrame({column: [] for column in BITS_COLUMNS})
+    if not path.exists():
+        raise FileError(f"the study takes bits per byte over {', '.join(sorted(suites))}, but there is no such file", path=path)
+    bits = pd.read_parquet(path)
+    missing = [column for column in BITS_COLUMNS if column not in bits.columns]
+    if missing:
+        raise FileError(f"wanted the columns {', '.join(BITS_COLUMNS)}; {missing[0]!r} is missing", path=path)
+    last = bits[bits["position"] == bits["position"].max()]
+    if set(last["suite"]) != suites or not np.isfinite(bits["bits_per_byte"]).all():
+        raise FileError(f"wanted finite bits per byte of each of {', '.join(sorted(suites))} at the last position", path=path)
+    return bits

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curriculum.errors import UserError
+from curriculum.proxy.mixture import Mixture, recorded_routing, router_rows
+from curriculum.proxy.recipe import ACTIVE_EXPERTS, check_experts
 
 _EMBEDDING_SCALE = 0.03  # look-up reaches a margin of .8 after 100 steps; at .1 after 150, at .3 after 200, at 1.0 after 250
 _SMEAR_AT_START = 1.0  # at .5 look-up takes half as long again
@@ -32,7 +34,8 @@ _INDUCTION_NOISE = 0.1  # relative distance of W_k from W_q under `induction_ini
 class ModelShape:
     """The numbers that make a proxy.
 
-    `context` is the longest sequence in tokens. `induction_initialisation` starts each layer's key matrix near its query
+    `context` is the longest sequence in tokens. `experts` above 0 makes every layer's MLP a mixture of that many, of which
+    `active_experts` compute a token (see `mixture`). `induction_initialisation` starts each layer's key matrix near its query
     matrix, so that a token attends from the start to what followed its like: natural text needs it (otherwise
     nothing copies within a million tokens), the testbed does not.
     """
@@ -43,11 +46,14 @@ class ModelShape:
     heads: int = 2
     context: int = 24
     induction_initialisation: bool = False
+    experts: int = 0
+    active_experts: int = ACTIVE_EXPERTS
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "layers", "width", "heads", "context"):
             if getattr(self, name) < 1:
                 raise UserError(f"proxy: wanted {name} of at least 1, got {getattr(self, name)}")
+        check_experts(self.experts, self.active_experts)
         if self.width % self.heads:
             raise UserError(f"proxy: wanted a width that its heads divide, got width {self.width}, heads {self.heads}")
 
@@ -88,18 +94,22 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then an MLP of twice the width, each after an RMSNorm and added to its input."""
+    """Attention, then an MLP of twice the width or a mixture of experts, each after an RMSNorm and added to its input."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.attention = Attention(shape)
-        self.widen = nn.Linear(shape.width, 2 * shape.width, bias=False)
-        self.narrow = nn.Linear(2 * shape.width, shape.width, bias=False)
+        self.mixture = Mixture(shape.width, shape.experts, shape.active_experts) if shape.experts else None
+        if self.mixture is None:
+            self.widen = nn.Linear(shape.width, 2 * shape.width, bias=False)
+            self.narrow = nn.Linear(2 * shape.width, shape.width, bias=False)
 
     def forward(self, hidden: Tensor, mask: Tensor, positions: Tensor | None) -> Tensor:
         """Return (batch, asked, width) from `hidden` (batch, time, width); asked is all of time without `positions`."""
         read = self.attention(_normalise(hidden), mask, positions)
         hidden = (hidden if positions is None else hidden[:, positions]) + read
+        if self.mixture is not None:
+            return cast(Tensor, hidden + self.mixture(_normalise(hidden)))
         return cast(Tensor, hidden + self.narrow(functional.silu(self.widen(_normalise(hidden)))))
 
 
@@ -136,6 +146,19 @@ class Proxy(nn.Module):
         hidden = self.layers[-1](hidden, mask if positions is None else mask[positions], positions)
         return cast(Tensor, self.unembedding(_normalise(hidden)))
 
+    def routing(self, tokens: Tensor) -> list[Tensor]:
+        """Return each layer's routing weights over all experts, (batch, time, experts); empty for a dense model.
+
+        `tokens`: int64 (batch, time). The softmax before any expert is dropped, differentiable.
+        """
+        with recorded_routing(self) as found:
+            self(tokens)
+        return found
+
+    def router_rows(self) -> list[Tensor]:
+        """Return each layer's router matrix (experts, width); empty for a dense model."""
+        return router_rows(self)
+
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
         """Draw every weight from `generator`, in the order of definition; outputs into the residual start smaller."""
@@ -146,8 +169,8 @@ class Proxy(nn.Module):
             elif name.startswith(("tokens", "places")):
                 weight.normal_(0.0, _EMBEDDING_SCALE, generator=generator)
             else:
-                scale = into_residual if name.endswith(("output.weight", "narrow.weight")) else 1.0
-                weight.normal_(0.0, scale / math.sqrt(weight.shape[1]), generator=generator)
+                scale = into_residual if name.endswith(("output.weight", "narrow.weight", "mixture.narrow")) else 1.0
+                weight.normal_(0.0, scale / math.sqrt(weight.shape[-1]), generator=generator)
         if self.shape.induction_initialisation:
             self._match_keys_to_queries()
 

@@ -13,12 +13,24 @@ RateSchedule = Literal["constant", "cosine", "wsd"]
 _WARM_UP = 0.05  # of the run, under cosine and wsd
 _WSD_DECAY = 0.2  # the last part of the run, over which wsd goes to zero
 _COSINE_FLOOR = 0.1  # of the peak rate
+ACTIVE_EXPERTS = 2
+_BALANCE = 0.01  # Switch's and OLMoE's
+
+
+def check_experts(experts: int, active: int) -> None:
+    """Raise UserError unless `experts` is 0 (dense) or `active` of them, at least one, can be chosen."""
+    if experts < 0:
+        raise UserError(f"proxy: wanted experts of at least 1, or 0 for a dense model, got {experts}")
+    if active < 1 or (experts and active > experts):
+        raise UserError(f"proxy: wanted active_experts from 1 to experts, got {active} of {experts or 'no'} experts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """A proxy with its training recipe. `batch` and lengths are in samples, `context` in tokens.
 
+    `experts` above 0 makes each MLP a mixture of that many, of which `active_experts` compute a token; `balance` is what the
+    load-balancing loss counts beside the cross-entropy, in training alone: no loss that is reported contains it.
     `start` names a checkpoint folder to continue from (weights only; the optimizer starts afresh), None is from scratch.
     """
 
@@ -35,6 +47,9 @@ class Recipe:
     start: Path | None = None
     readings: int = 40
     induction_initialisation: bool = False
+    experts: int = 0
+    active_experts: int = ACTIVE_EXPERTS
+    balance: float = _BALANCE
 
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "batch", "readings"):
@@ -44,6 +59,11 @@ class Recipe:
             raise UserError(f"proxy: wanted a learning_rate above 0, got {self.learning_rate}")
         if self.schedule not in get_args(RateSchedule):
             raise UserError(f"proxy: wanted schedule constant, cosine or wsd, got {self.schedule!r}")
+        check_experts(self.experts, self.active_experts)
+        if not (math.isfinite(self.balance) and self.balance >= 0):
+            raise UserError(f"proxy: wanted a balance of at least 0, got {self.balance}")
+        if not self.experts and (self.active_experts, self.balance) != (ACTIVE_EXPERTS, _BALANCE):
+            raise UserError("proxy: active_experts and balance mean nothing to a dense model; give experts too, such as 8")
 
     def steps(self, samples: int) -> int:
         """Return the optimizer steps of a run. Raises UserError if `samples` is no multiple of batch x readings."""

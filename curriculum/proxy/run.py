@@ -4,6 +4,7 @@
                             mix.yaml            the mix as it was played: `curriculum run` can do the run again from it
                             trajectory.parquet  the readings
                             loss.parquet        held-out loss per stream
+                            bits_per_byte.parquet  of the study's suites, no row without any
                             checkpoints/<position>/
 
 Idea: the run-id is a hash of everything that decides the result, so asking for a run that is already there costs a look
@@ -31,12 +32,15 @@ from curriculum import __version__
 from curriculum.errors import CurriculumError, RunError, UserError
 from curriculum.mix import Mix, Stream
 from curriculum.probe import Trajectory
-from curriculum.probe.specification import ProbeSpecification
+from curriculum.probe.bits_per_byte import load_continuations
+from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
 from curriculum.proxy.recipe import Recipe
 from curriculum.streaming.index import read_index
 from curriculum.units import keyed_seed
 
 _RECORD = "run.json"
+BITS_COLUMNS = ("position", "suite", "bits_per_byte")
+Measured = tuple[Trajectory, pd.DataFrame, pd.DataFrame]  # readings, losses, bits per byte
 _PACKAGES = ("torch", "mosaicml-streaming", "numpy")
 
 
@@ -53,6 +57,7 @@ class RunRequest:
     samples: int
     recipe: Recipe
     probes: tuple[ProbeSpecification, ...]
+    suites: tuple[SuiteSpecification, ...] = ()
     draw: int = 0
     item_seed: int = 0
     command: str | None = None
@@ -72,6 +77,7 @@ class RunRequest:
         ]
         data = {name: list(_digests(name, stream)) for name, stream in self.mix.streams.items()}
         files = [probe.file for probe in self.probes] + [probe.control for probe in self.probes]
+        files += [suite.file for suite in self.suites]
         files += [] if self.recipe.start is None else sorted(self.recipe.start.glob("weights.*"))
         return {
             "mix": self.played_mix().canonical(),
@@ -82,7 +88,7 @@ class RunRequest:
             "proxy": recipe if self.command is None else {"command": self.command},
             "probes": probes,
             "items": [self.draw, self.item_seed],
-        }
+        } | ({"suites": [[suite.name, str(suite.file)] for suite in self.suites]} if self.suites else {})
 
     def run_id(self) -> str:
         """Return the name of the run's folder: its label, seed and a hash of its identity."""
@@ -92,18 +98,27 @@ class RunRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RunResult:
-    """A finished run. `loss` has the columns position, stream, loss; `seconds` is what the run took when it ran."""
+    """A finished run; `seconds` is what it took when it ran.
+
+    `loss` has the columns position, stream, loss; `bits` position, suite, bits_per_byte (no row without suites).
+    """
 
     folder: Path
     samples: int
     trajectory: Trajectory
     loss: pd.DataFrame
+    bits: pd.DataFrame
     seconds: float
 
     def final_loss(self) -> dict[str, float]:
         """Return each stream's held-out loss at the end of the run."""
         last = self.loss[self.loss["position"] == self.loss["position"].max()]
         return {str(name): float(loss) for name, loss in zip(last["stream"], last["loss"], strict=True)}
+
+    def final_bits(self) -> dict[str, float]:
+        """Return each suite's bits per byte at the end of the run."""
+        last = self.bits[self.bits["position"] == self.bits["position"].max()]
+        return {str(name): float(bits) for name, bits in zip(last["suite"], last["bits_per_byte"], strict=True)}
 
 
 def perform(
@@ -127,16 +142,17 @@ def perform(
     folder.mkdir(parents=True, exist_ok=True)
     started = monotonic()
     if request.command is None:
-        trajectory, loss = _train(request, folder, observe=observe, keep=keep)
+        measured = _train(request, folder, observe=observe, keep=keep)
     else:
         from curriculum.proxy.external import train_outside
 
-        trajectory, loss = train_outside(request, folder)
+        measured = train_outside(request, folder)
     seconds = monotonic() - started
-    _write(request, folder, trajectory, loss, seconds)
+    _write(request, folder, measured, seconds)
     if request.command is None and not keep:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return RunResult(folder=folder, samples=request.samples, trajectory=trajectory, loss=loss, seconds=seconds)
+    trajectory, loss, bits = measured
+    return RunResult(folder=folder, samples=request.samples, trajectory=trajectory, loss=loss, bits=bits, seconds=seconds)
 
 
 def _holds_checkpoints(folder: Path, request: RunRequest, keep: int) -> bool:
@@ -149,7 +165,7 @@ def _holds_checkpoints(folder: Path, request: RunRequest, keep: int) -> bool:
     return all((folder / "checkpoints" / str(position)).is_dir() for position in wanted)
 
 
-def _train(request: RunRequest, folder: Path, *, observe: Callable[[int], None], keep: int) -> tuple[Trajectory, pd.DataFrame]:
+def _train(request: RunRequest, folder: Path, *, observe: Callable[[int], None], keep: int) -> Measured:
     from curriculum.proxy.encoding import encoder_for
     from curriculum.proxy.training import train
 
@@ -162,6 +178,7 @@ def _train(request: RunRequest, folder: Path, *, observe: Callable[[int], None],
         seed=request.seed,
         samples=request.samples,
         probes=[probe.draw(request.draw, seed=request.item_seed, encode=encode) for probe in request.probes],
+        suites=[load_continuations(suite.file, name=suite.name, encode=encode) for suite in request.suites],
         checkpoints=folder / "checkpoints",
         observe=observe,
         keep=keep,
@@ -169,7 +186,8 @@ def _train(request: RunRequest, folder: Path, *, observe: Callable[[int], None],
     loss = pd.DataFrame([asdict(row) for row in progress.losses], columns=["position", "stream", "loss"])
     if not np.isfinite(loss["loss"]).all():
         raise RunError(f"run {folder.name}: a held-out loss is not finite; lower the learning_rate")
-    return Trajectory.of(progress.readings), loss
+    bits = pd.DataFrame([asdict(row) for row in progress.bits], columns=list(BITS_COLUMNS))
+    return Trajectory.of(progress.readings), loss, bits
 
 
 def _check_probes(request: RunRequest) -> None:
@@ -206,10 +224,12 @@ def _digest_of_version(path: Path, modified: int, size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _write(request: RunRequest, folder: Path, trajectory: Trajectory, loss: pd.DataFrame, seconds: float) -> None:
+def _write(request: RunRequest, folder: Path, measured: Measured, seconds: float) -> None:
+    trajectory, loss, bits = measured
     request.played_mix().dump(folder / "mix.yaml")
     _replace(folder / "trajectory.parquet", trajectory.save)
     _replace(folder / "loss.parquet", lambda path: loss.to_parquet(path, index=False))
+    _replace(folder / "bits_per_byte.parquet", lambda path: bits.to_parquet(path, index=False))
     record = {
         **request.identity(),
         "label": request.label,
@@ -233,6 +253,7 @@ def load_run(folder: Path) -> RunResult | None:
         samples, seconds = int(record["samples"]), float(record["seconds"])
         trajectory = Trajectory.load(folder / "trajectory.parquet")
         loss = pd.read_parquet(folder / "loss.parquet")
+        bits = pd.read_parquet(folder / "bits_per_byte.parquet")
     except (OSError, ValueError, KeyError, TypeError, CurriculumError):
         return None
     return RunResult(
@@ -240,5 +261,6 @@ def load_run(folder: Path) -> RunResult | None:
         samples=samples,
         trajectory=trajectory,
         loss=loss,
+        bits=bits,
         seconds=seconds,
     )

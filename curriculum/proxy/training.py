@@ -20,10 +20,12 @@ from torch.nn import functional
 from curriculum.errors import RunError, UserError
 from curriculum.mix import Mix
 from curriculum.probe import Probe, Reading, read_probe
+from curriculum.probe.bits_per_byte import Continuations, bits_per_byte
 from curriculum.proxy.answers import ProxyAnswers
 from curriculum.proxy.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from curriculum.proxy.encoding import tokenizer_of
 from curriculum.proxy.feed import Batch, batches, heldout_batches, vocabulary_of
+from curriculum.proxy.mixture import balance_loss, recorded_routing
 from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.recipe import Recipe
 from curriculum.streaming import StreamingDataset
@@ -44,11 +46,21 @@ class LossRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BitsRow:
+    """Bits per byte of a suite's continuations after `position` samples."""
+
+    position: int
+    suite: str
+    bits_per_byte: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """What a run has measured so far: (position, step, reading) triples and losses."""
+    """What a run has measured so far: (position, step, reading) triples, losses, and bits per byte."""
 
     readings: tuple[tuple[int, int, Reading], ...] = ()
     losses: tuple[LossRow, ...] = ()
+    bits: tuple[BitsRow, ...] = ()
 
 
 def train(
@@ -58,6 +70,7 @@ def train(
     seed: int,
     samples: int,
     probes: Sequence[Probe],
+    suites: Sequence[Continuations] = (),
     checkpoints: Path,
     observe: Callable[[int], None] = lambda _: None,
     keep: int = 0,
@@ -73,7 +86,8 @@ def train(
     with one_thread():
         dataset = StreamingDataset(mix=mix, batch_size=recipe.batch)
         try:
-            loop = _Loop(mix, recipe, seed=seed, steps=steps, probes=probes, context=_context(recipe, dataset), kept=kept)
+            context = _context(recipe, dataset)
+            loop = _Loop(mix, recipe, seed=seed, steps=steps, probes=probes, suites=suites, context=context, kept=kept)
             progress = loop.restore(checkpoints)
             written = monotonic()
             for position in range(loop.position, samples, samples // recipe.readings):
@@ -119,9 +133,18 @@ class _Loop:
     """Model, optimizer and position of one run."""
 
     def __init__(
-        self, mix: Mix, recipe: Recipe, *, seed: int, steps: int, probes: Sequence[Probe], context: int, kept: frozenset[int]
+        self,
+        mix: Mix,
+        recipe: Recipe,
+        *,
+        seed: int,
+        steps: int,
+        probes: Sequence[Probe],
+        suites: Sequence[Continuations],
+        context: int,
+        kept: frozenset[int],
     ) -> None:
-        self.recipe, self.steps, self.probes, self.kept = recipe, steps, probes, kept
+        self.recipe, self.steps, self.probes, self.suites, self.kept = recipe, steps, probes, suites, kept
         self.tokenizer = tokenizer_of(mix)
         shape = ModelShape(
             vocabulary=vocabulary_of(mix),
@@ -130,6 +153,8 @@ class _Loop:
             heads=recipe.heads,
             context=context,
             induction_initialisation=recipe.induction_initialisation,
+            experts=recipe.experts,
+            active_experts=recipe.active_experts,
         )
         self.model = Proxy(shape, torch.Generator().manual_seed(keyed_seed("model", seed)))
         if recipe.start is not None:
@@ -148,14 +173,18 @@ class _Loop:
         model = ProxyAnswers(self.model)
         readings = tuple((self.position, step, read_probe(probe, model)) for probe in self.probes)
         reading = step * self.recipe.readings // self.steps
-        losses = self.losses() if reading % _LOSS_EVERY == 0 or step == self.steps else ()
-        return Progress(readings=progress.readings + readings, losses=progress.losses + losses)
+        due = reading % _LOSS_EVERY == 0 or step == self.steps or self.position in self.kept
+        return Progress(
+            readings=progress.readings + readings,
+            losses=progress.losses + (self.losses() if due else ()),
+            bits=progress.bits + (self.bits(model) if due else ()),
+        )
 
     def _step(self, batch: Batch) -> None:
         rate = self.recipe.rate(self.position // self.recipe.batch, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = next_token_loss(self.model, batch)
+        loss = training_loss(self.model, batch, balance=self.recipe.balance)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the training loss became {loss.item()} at sample {self.position}; lower the learning_rate "
@@ -174,12 +203,20 @@ class _Loop:
             for name, batch in self.heldout.items()
         )
 
+    def bits(self, model: ProxyAnswers) -> tuple[BitsRow, ...]:
+        """Measure every suite's bits per byte now."""
+        return tuple(
+            BitsRow(position=self.position, suite=suite.name, bits_per_byte=bits_per_byte(suite, model).value)
+            for suite in self.suites
+        )
+
     def save(self, checkpoints: Path, progress: Progress) -> None:
         """Write a checkpoint and drop the older ones, except those to be kept."""
         state = {
             "position": self.position,
             "readings": [[position, step, asdict(reading)] for position, step, reading in progress.readings],
             "losses": [asdict(row) for row in progress.losses],
+            "bits": [asdict(row) for row in progress.bits],
         }
         save_checkpoint(checkpoints / str(self.position), self.model, self.optimizer, state, tokenizer=self.tokenizer)
         for old in _saved(checkpoints)[:-1]:
@@ -205,6 +242,18 @@ def next_token_loss(model: Proxy, batch: Batch) -> Tensor:
         return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
     each = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
     return (each * counted.flatten()).sum() / counted.sum()
+
+
+def training_loss(model: Proxy, batch: Batch, *, balance: float) -> Tensor:
+    """Return what is minimised: the cross-entropy in nats, and for a mixture of experts `balance` times its balance loss.
+
+    That is taken over the tokens each layer computes: in the last one, those whose next token is a target.
+    """
+    if not (model.shape.experts and balance):
+        return next_token_loss(model, batch)
+    with recorded_routing(model) as routing:
+        loss = next_token_loss(model, batch)
+    return loss + balance * balance_loss(routing, model.shape.active_experts)
 
 
 def _mean_loss(model: Proxy, batch: Batch) -> float:
@@ -233,4 +282,5 @@ def _progress(state: dict[str, Any]) -> Progress:
     return Progress(
         readings=tuple((position, step, Reading(**reading)) for position, step, reading in state["readings"]),
         losses=tuple(LossRow(**row) for row in state["losses"]),
+        bits=tuple(BitsRow(**row) for row in state["bits"]),
     )

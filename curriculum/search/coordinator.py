@@ -128,6 +128,7 @@ class Coordinator:
             samples=self.study.samples,
             recipe=self.study.recipe,
             probes=self.study.probes,
+            suites=self.study.suites,
             draw=draw,
             item_seed=self.study.seed,
             command=None if command is None else command.words,

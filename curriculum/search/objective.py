@@ -13,19 +13,23 @@ from curriculum.probe import RunMeasures
 from curriculum.proxy.run import RunResult
 from curriculum.search.study import Study
 
+_BITS_SLACK = 0.02  # bits a byte, likewise
 _LOSS_SLACK = 0.05  # nats: a stream's loss may exceed static's by this, or by two standard deviations of static
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """One run's measures after the burn-in, its measures over the last part alone, and its held-out losses."""
+    """One run's measures after the burn-in, over the last part alone, its held-out losses and bits per byte at the end."""
 
     measures: RunMeasures
     tail: RunMeasures
     loss: Mapping[str, float]
+    bits: Mapping[str, float]
 
     def metric(self, name: str) -> float:
-        """Return one measure by name."""
+        """Return one measure by name, more being better: of bits per byte, the negative mean over suites."""
+        if name == "bits_per_byte":
+            return -float(np.mean(list(self.bits.values())))
         return float(getattr(self.measures, name))
 
 
@@ -36,6 +40,7 @@ class Reference:
     final_margin: float
     final_margin_sd: float
     loss_limit: Mapping[str, float]
+    bits_limit: Mapping[str, float]
 
 
 def score_run(study: Study, result: RunResult) -> Score:
@@ -47,17 +52,27 @@ def score_run(study: Study, result: RunResult) -> Score:
         measures=result.trajectory.measures(start=start, stop=result.samples, weights=weights),
         tail=result.trajectory.measures(start=min(tail, result.samples - 1), stop=result.samples, weights=weights),
         loss=result.final_loss(),
+        bits=result.final_bits(),
     )
 
 
 def reference_of(scores: Sequence[Score]) -> Reference:
-    """Return the constraints that static's runs set: loss up to static's + max(.05, 2 sd) per stream."""
+    """Return the constraints that static's runs set: losses up to static's + max(.05, 2 sd), bits per byte + max(.02, 2 sd)."""
     finals = [score.measures.final_margin for score in scores]
+    return Reference(
+        final_margin=float(np.mean(finals)),
+        final_margin_sd=float(np.std(finals, ddof=1)),
+        loss_limit=_limits([score.loss for score in scores], _LOSS_SLACK),
+        bits_limit=_limits([score.bits for score in scores], _BITS_SLACK),
+    )
+
+
+def _limits(of_runs: Sequence[Mapping[str, float]], slack: float) -> dict[str, float]:
     limits = {}
-    for stream in scores[0].loss:
-        losses = [score.loss[stream] for score in scores]
-        limits[stream] = float(np.mean(losses) + max(_LOSS_SLACK, 2 * float(np.std(losses, ddof=1))))
-    return Reference(final_margin=float(np.mean(finals)), final_margin_sd=float(np.std(finals, ddof=1)), loss_limit=limits)
+    for name in of_runs[0]:
+        values = [run[name] for run in of_runs]
+        limits[name] = float(np.mean(values) + max(slack, 2 * float(np.std(values, ddof=1))))
+    return limits
 
 
 def search_value(study: Study, score: Score) -> float:
@@ -80,6 +95,8 @@ def violations(study: Study, score: Score, reference: Reference, *, slack: float
         found["final_margin"] = reference.final_margin - slack * reference.final_margin_sd - score.measures.final_margin
     if "loss" in study.objective.subject_to:
         found |= {f"loss_{name}": score.loss[name] - limit for name, limit in reference.loss_limit.items()}
+    if "bits_per_byte" in study.objective.subject_to:
+        found |= {f"bits_{name}": score.bits[name] - limit for name, limit in reference.bits_limit.items()}
     return found
 
 
@@ -87,5 +104,6 @@ def as_json(score: Score) -> dict[str, Any]:
     """Return a score as JSON."""
     names = ("time_general", "area", "final_margin", "longest_stay", "hops", "worst_probe")
     return {name: round(score.metric(name), 6) for name in names} | {
-        "loss": {name: round(loss, 6) for name, loss in score.loss.items()}
+        "loss": {name: round(loss, 6) for name, loss in score.loss.items()},
+        "bits_per_byte": {name: round(bits, 6) for name, bits in score.bits.items()},
     }

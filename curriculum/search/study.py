@@ -13,15 +13,16 @@ from typing import Any, Literal
 from curriculum.mix import Mix, Order, Phase, Stream
 from curriculum.mix.document import Document, Node
 from curriculum.mix.reading import read_streams
-from curriculum.probe.specification import ProbeSpecification
+from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
 from curriculum.proxy.recipe import Recipe
 
 Exposure = Literal["fixed", "free"]
-Metric = Literal["time_general", "area", "final_margin", "longest_stay", "worst_probe"]
+Metric = Literal["time_general", "area", "final_margin", "longest_stay", "worst_probe", "bits_per_byte"]
 Shape = Literal["steps", "ramps"]
 Sampler = Literal["tpe", "gp", "random", "tpe-then-gp"]
-METRICS: tuple[Metric, ...] = ("time_general", "area", "final_margin", "longest_stay", "worst_probe")
-CONSTRAINTS = ("final_margin", "loss")
+METRICS: tuple[Metric, ...] = ("time_general", "area", "final_margin", "longest_stay", "worst_probe", "bits_per_byte")
+DEFAULT_CONSTRAINTS = ("final_margin", "loss")
+CONSTRAINTS = (*DEFAULT_CONSTRAINTS, "bits_per_byte")
 HAND_MADE = ("hold-then-low", "ramp-down", "ramp-up")
 
 
@@ -42,10 +43,10 @@ class Space:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """What is maximised, under which constraints; `burn_in` and `common_tail` are shares of the run."""
+    """What is maximised (bits per byte: minimised), under which constraints; the last two are shares of the run."""
 
     metric: Metric = "time_general"
-    subject_to: tuple[str, ...] = CONSTRAINTS
+    subject_to: tuple[str, ...] = DEFAULT_CONSTRAINTS
     burn_in: Decimal = Decimal("0.2")
     common_tail: Decimal = Decimal("0.2")
 
@@ -80,14 +81,15 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """A search, as its file states it. `exposure_shares` None means by size; `favour` names the streams that the
-    hand-made controls favour (without it only static, shuffled and reversed are made)."""
+    """A search, as its file states it. `suites` are what bits per byte are taken over. `exposure_shares` None means by size;
+    `favour` names the streams that the hand-made controls favour (without it only static, shuffled and reversed are made)."""
 
     path: Path
     name: str
     streams: Mapping[str, Stream]
     samples: int
     probes: tuple[ProbeSpecification, ...]
+    suites: tuple[SuiteSpecification, ...] = ()
     recipe: Recipe = field(default_factory=Recipe)
     command: Command | None = None
     exposure: Exposure = "fixed"
@@ -148,6 +150,7 @@ def load_study(path: Path | str | None = None) -> Study:
         optional=(
             "version",
             "seed",
+            "bits_per_byte",
             "exposure",
             "exposure_shares",
             "target",
@@ -170,6 +173,7 @@ def load_study(path: Path | str | None = None) -> Study:
         streams=streams,
         samples=length.count(1),
         probes=tuple(_read_probe(node) for node in section["probes"].list()),
+        suites=tuple(_read_suite(node) for node in section["bits_per_byte"].list()) if "bits_per_byte" in section else (),
         recipe=proxy,
         command=command,
         exposure=section["exposure"].choice(("fixed", "free")) if "exposure" in section else "fixed",
@@ -187,6 +191,15 @@ def load_study(path: Path | str | None = None) -> Study:
 def _check(study: Study, root: Node, length: Node) -> None:
     if not study.probes:
         raise root.find(("probes",)).fail("wanted at least one probe")
+    asked = study.objective.metric == "bits_per_byte" or "bits_per_byte" in study.objective.subject_to
+    if asked and not study.suites:
+        raise root.find(("objective",)).fail(
+            "bits per byte need a suite: add `bits_per_byte: [{name: ..., file: SUITE.jsonl}]`"
+        )
+    names = [suite.name for suite in study.suites]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise root.find(("bits_per_byte", index)).fail(f"a suite named {name!r} is already there; give each its own name")
     names = [probe.name for probe in study.probes]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -248,6 +261,9 @@ _RECIPE: dict[str, Any] = {
     "start": _start,
     "readings": lambda node: node.count(2),
     "induction_initialisation": lambda node: node.boolean(),
+    "experts": lambda node: node.count(),
+    "active_experts": lambda node: node.count(1),
+    "balance": lambda node: float(node.decimal()),
 }
 
 
@@ -266,6 +282,11 @@ def _read_probe(node: Node) -> ProbeSpecification:
         values["weight"] = section["weight"].number()
     with node.blame():
         return ProbeSpecification(**values)
+
+
+def _read_suite(node: Node) -> SuiteSpecification:
+    section = node.mapping(required=("name", "file"))
+    return SuiteSpecification(name=section["name"].text(), file=section["file"].path())
 
 
 def _read_shares(node: Node | None, streams: Mapping[str, Stream]) -> dict[str, Decimal] | None:

@@ -63,6 +63,10 @@ class Arm:
         """Return each stream's mean held-out loss."""
         return {name: float(np.mean([score.loss[name] for score in self.scores])) for name in self.scores[0].loss}
 
+    def bits(self) -> dict[str, float]:
+        """Return each suite's mean bits per byte."""
+        return {name: float(np.mean([score.bits[name] for score in self.scores])) for name in self.scores[0].bits}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
@@ -117,6 +121,13 @@ def broken_constraints(study: Study, arm: Arm, static: Arm) -> tuple[str, ...]:
             for name, loss in arm.loss().items()
             if loss > limits[name]
         ]
+    if "bits_per_byte" in study.objective.subject_to:
+        limits = reference_of(static.scores).bits_limit
+        broken += [
+            f"bits per byte of {name} {bits:.3f} are over their limit {limits[name]:.3f}"
+            for name, bits in arm.bits().items()
+            if bits > limits[name]
+        ]
     return tuple(broken)
 
 
@@ -149,8 +160,10 @@ def _words(
     kind: Kind, arm: Arm, static: Arm, metric: str, gain: Interval, lasting: Interval | None, broken: Sequence[str]
 ) -> str:
     pairs = len(arm.scores)
+    sign = -1 if metric == "bits_per_byte" else 1  # within a search more is better; shown are the bits themselves
+    reached, base = sign * arm.mean(metric), sign * static.mean(metric)
     compared = (
-        f"{metric} {arm.mean(metric):.3f} against static's {static.mean(metric):.3f} at equal exposure, gain {gain} "
+        f"{metric} {reached:.3f} against static's {base:.3f} at equal exposure, gain {gain} "
         f"over {pairs} fresh seeds (final margin {paired_gain(arm, static, 'final_margin')})"
     )
     if kind == "tie":
@@ -180,6 +193,7 @@ def arm_as_json(arm: Arm, static: Arm, metric: str, comparisons: int) -> dict[st
         "hops": round(arm.mean("hops"), 6),
         "worst_probe": round(arm.mean("worst_probe"), 6),
         "loss": {name: round(loss, 6) for name, loss in arm.loss().items()},
+        "bits_per_byte": {name: round(bits, 6) for name, bits in arm.bits().items()},
         "after_tail": None,
     }
     if arm.tail:

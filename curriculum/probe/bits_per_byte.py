@@ -1,0 +1,131 @@
+r"""Bits per byte over prompt/continuation pairs: a loss that compares models of different tokenizers.
+
+    {"prompt": "Q: What is 2 + 2?\nA:", "continuation": " 4"}    text, joined as it stands; bytes are those of its UTF-8
+    {"prompt": [5, 17], "continuation": [9], "bytes": 1}          token ids, for models without a tokenizer
+
+Idea: -log2 P(continuation | prompt) summed over a suite, divided by the continuations' bytes. Any set of questions with
+their right answers becomes a smooth measure that small models already move on, where accuracy sits at chance (Magnusson
+et al., "DataDecide", 2025; Bhagia et al., 2024). Alternatives: perplexity a token (depends on the tokenizer). The price:
+it measures the right answer's probability alone, not whether a wrong one is more probable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curriculum.errors import FileError, RunError, UserError
+from curriculum.probe.encoding import encode_continuation
+from curriculum.probe.model import AnswerModel
+
+_Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Continuations:
+    """Pairs as token ids, and how many bytes each continuation stands for."""
+
+    name: str
+    prompts: tuple[_Tokens, ...]
+    continuations: tuple[_Tokens, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BitsPerByte:
+    """The mean over a suite's bytes, with a 95 % bootstrap interval over its items."""
+
+    suite: str
+    value: float
+    low: float
+    high: float
+
+
+def load_continuations(
+    path: Path | str, *, name: str | None = None, encode: Callable[[str], list[int]] | None = None
+) -> Continuations:
+    """Read a JSONL suite. Text needs `encode`, a model's tokenizer.
+
+    Raises FileError with the line for malformed rows, an empty prompt or continuation, and text without a tokenizer.
+    """
+    source = Path(path)
+    rows = [
+        _pair(text, source, number, encode) for number, text in enumerate(_text_of(source).split("\n"), start=1) if text.strip()
+    ]
+    if not rows:
+        raise FileError("wanted at least one prompt/continuation row, got none", path=source)
+    prompts, continuations, sizes = zip(*rows, strict=True)
+    return Continuations(name=name or source.stem, prompts=prompts, continuations=continuations, sizes=sizes)
+
+
+def bits_per_byte(suite: Continuations, model: AnswerModel, *, seed: int = 0) -> BitsPerByte:
+    """Ask `model` for every continuation. Raises RunError when it gives something that is no probability."""
+    (found,) = model.answer_log_probabilities(suite.prompts, (suite.continuations,))
+    bits = np.asarray([-float(np.sum(tokens)) / log(2) for tokens in found])
+    if not np.isfinite(bits).all():
+        worst = int(np.flatnonzero(~np.isfinite(bits))[0])
+        raise RunError(f"suite {suite.name!r}, row {worst + 1}: the model gave no probability (NaN or infinite)")
+    sizes = np.asarray(suite.sizes, dtype=np.float64)
+    chosen = np.random.default_rng([seed, len(bits)]).integers(0, len(bits), size=(400, len(bits)))
+    resampled = bits[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return BitsPerByte(suite=suite.name, value=float(bits.sum() / sizes.sum()), low=float(low), high=float(high))
+
+
+def _text_of(source: Path) -> str:
+    try:
+        return source.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileError("there is no such suite of prompts and continuations", path=source) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"wanted a readable UTF-8 file: {error}", path=source) from error
+
+
+def _pair(text: str, source: Path, number: int, encode: Callable[[str], list[int]] | None) -> tuple[_Tokens, _Tokens, int]:
+    try:
+        row: dict[str, Any] = json.loads(text)
+        prompt, continuation = row["prompt"], row["continuation"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        reason = 'wanted one JSON object a line with "prompt" and "continuation"'
+        raise FileError(reason, path=source, line=number) from None
+    try:
+        if isinstance(prompt, str) and isinstance(continuation, str):
+            return _of_text(prompt, continuation, encode)
+        return _of_tokens(prompt, continuation, row.get("bytes"))
+    except UserError as error:
+        raise FileError(str(error), path=source, line=number) from None
+
+
+def _of_text(prompt: str, continuation: str, encode: Callable[[str], list[int]] | None) -> tuple[_Tokens, _Tokens, int]:
+    if encode is None:
+        raise UserError("the row is text, which needs a tokenizer; the model has none, so write token ids")
+    if not prompt or not continuation.strip():
+        raise UserError("wanted a prompt and a continuation with some text in them, got an empty one")
+    before, after = encode_continuation(encode, prompt, continuation)
+    return tuple(before), tuple(after), len(continuation.encode())
+
+
+def _of_tokens(prompt: object, continuation: object, size: object) -> tuple[_Tokens, _Tokens, int]:
+    parts = [_ids(prompt), _ids(continuation)]
+    if not all(parts):
+        raise UserError("wanted prompt and continuation as texts, or as non-empty lists of token ids")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise UserError(f'a row of token ids needs "bytes", how many bytes its continuation stands for (from 1), got {size!r}')
+    return parts[0], parts[1], size
+
+
+def _ids(value: object) -> _Tokens:
+    if isinstance(value, list) and all(type(token) is int and token >= 0 for token in value):
+        return tuple(value)
+    return ()
+
+
+def mean_bits_per_byte(results: Sequence[BitsPerByte]) -> float:
+    """Return the mean over suites, each counting the same."""
+    return float(np.mean([result.value for result in results]))
