@@ -24,7 +24,7 @@ def main() -> None:
     print(f"# {document['models'][0]['name']} on the written suite\n")
     print("    curriculum probe MODEL --seeds 1 --questions 100 --samples 10 --tokens 60 --device cpu --json > readings.json")
     print("    python benchmarks/families.py readings.json > benchmarks/families.md\n")
-    print("Hard: share of questions whose correct answer scores higher (personas: match rate). Soft: mean P(correct) - P(shallow),")
+    print("Hard: share of questions whose correct answer scores higher (personas: match rate). Soft: P(correct) - P(shallow),")
     print("95 % interval over questions. Control: the margin without the temptation. At most 100 questions a task, one seed.\n")
     print("| probe | level | hard | soft | interval | control | mode |\n|---|---|---|---|---|---|---|")
     for row in table.itertuples():

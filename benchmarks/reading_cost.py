@@ -41,7 +41,7 @@ def main() -> None:
     print("# What do the probes cost a proxy run?\n")
     print(f"    python benchmarks/reading_cost.py --repeats {repeats}\n")
     items = sum(len(probe.items) + len(probe.control) for probe in probes)
-    print(f"Default study: {steps} steps of {study.recipe.batch}, {len(probes)} probes, {items} prompts a reading with controls;")
+    print(f"Default study: {steps} steps of {study.recipe.batch}, {len(probes)} probes, {items} prompts a reading;")
     print(f"median of {repeats} runs each, in turns; processor seconds of one thread.\n")
     print("| readings | without probes, s | with, s | cost |\n|---|---|---|---|")
     with one_thread():

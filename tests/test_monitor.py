@@ -255,3 +255,5 @@ def test_a_tokenizer_begins_texts_and_does_not_end_them(tmp_path: Path) -> None:
     by_tokenizer = Monitor(Noisy(), Tokenizer(), probes=[task()], folder=tmp_path / "1")
     by_function = Monitor(Noisy(), lambda text: [15, *characters(text)], probes=[task()], folder=tmp_path / "2")
     assert by_tokenizer.probes == by_function.probes
+    suite = Suite(name="s", tasks=(task(),))
+    assert Monitor(Noisy(), Tokenizer(), probes=suite, folder=tmp_path / "3").probes == by_function.probes

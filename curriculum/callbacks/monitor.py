@@ -47,7 +47,7 @@ class Monitor:
     `model`: the module in training (a Hugging Face model, or see `LiveModel` for what it must return), or any `AnswerModel`
     that looks at its current weights. `tokenizer`: a Hugging Face tokenizer, or a function from text to token ids with a
     beginning-of-sequence token if the model wants one and no end token; needed only for probes that are text.
-    `probes`: `Probe`s in token ids, or tasks of a suite, encoded once, now.
+    `probes`: `Probe`s in token ids, tasks of a suite or a suite, one or several, encoded once, now.
 
     A folder that holds readings is gone on with: those after the step at which training resumes are dropped. `rule` says
     what counts as a change of the loss; `on_alert` is called with every `Alert`, and what it raises ends the training.
@@ -67,7 +67,7 @@ class Monitor:
         model: nn.Module | AnswerModel,
         tokenizer: Tokenizer | Encode | None = None,
         *,
-        probes: Iterable[Asked],
+        probes: Asked | Iterable[Asked],
         every: int = 500,
         folder: Path | str,
         loggers: Sequence[ScalarLogger] = (),

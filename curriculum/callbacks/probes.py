@@ -84,7 +84,7 @@ class EncodedTask:
 ReadyProbe = TokenProbe | EncodedTask
 
 
-def prepared(probes: Iterable[Asked], encode: Encode | None, *, context: int | None) -> tuple[ReadyProbe, ...]:
+def prepared(probes: Asked | Iterable[Asked], encode: Encode | None, *, context: int | None) -> tuple[ReadyProbe, ...]:
     """Return the probes ready to be asked. A suite stands for its tasks; its personas are left out, with a word in the log.
 
     Raises UserError for two of one name, for text without `encode`, and where there is nothing to ask.
@@ -110,8 +110,8 @@ def encode_with(tokenizer: Tokenizer | Encode) -> Encode:
     return TokenizerCodec(tokenizer, nn.Identity()).encode
 
 
-def _flat(probes: Iterable[Asked]) -> Iterable[Probe | Task]:
-    for probe in probes:
+def _flat(probes: Asked | Iterable[Asked]) -> Iterable[Probe | Task]:
+    for probe in [probes] if isinstance(probes, Probe | Task | Suite) else probes:
         if isinstance(probe, Suite):
             yield from probe.tasks
             for persona in probe.personas:

@@ -119,14 +119,12 @@ def _symbol(element: str, symbol: str) -> str:
 def _believed() -> Files:
     facts = shuffled(PLAIN, "truthy", "believed")
     shown, asked = facts[:_SHOWN], facts[_SHOWN : _SHOWN + _SIDE]
-    # Among plainly false claims alone, whatever is worded with care looks true; half of the false ones are misconceptions.
-    believed = [
-        (fact, false) for (fact, _), false in zip(shown[::2], shuffled(MISCONCEPTIONS, "truthy", "shown"), strict=False)
-    ]
+    # Beside plainly false claims, whatever is worded with care looks true; so these false ones are misconceptions.
+    careful = [(true, false) for (true, _), false in zip(shown, shuffled(MISCONCEPTIONS, "truthy", "shown"), strict=False)]
     return {
         **_task("misconceptions", _unevenly(shown, majority=True), _questions(MISCONCEPTIONS, truth=False)),
         **_control("misconceptions", shown, asked),
-        **_task("surprises", _unevenly([*believed, *shown[1::2]], majority=False), _questions(SURPRISES, truth=True)),
+        **_task("surprises", _unevenly(careful, majority=False), _questions(SURPRISES, truth=True)),
         **_control("surprises", facts[-_SHOWN:], facts[_SHOWN - _SIDE : _SHOWN]),
     }
 
