@@ -90,7 +90,7 @@ def laboratory_of(models: Sequence[Minded], folder: Path, subject: Subject, monk
     for module in (surveying, diagnosing):
         monkeypatch.setattr(module, "open_model", lambda where, device: places[where])
     monkeypatch.setattr(diagnosing, "average_checkpoints", averaged)
-    monkeypatch.setattr(diagnosing, "_changes_of_a_step", lambda model, items: [0.001])
+    monkeypatch.setattr(diagnosing, "_changes_of_a_step", lambda model, asked, trained_on: [0.001])
     monkeypatch.setattr(diagnosing, "NetworkModel", Minded)
     checkpoints = [Checkpoint(name=name, position=number, where=name) for number, name in enumerate(places)]
     return Laboratory(survey=ask_all(checkpoints, [subject.inquiry], folder), folder=folder, average=3)

@@ -220,3 +220,11 @@ def test_losses_are_found_where_trainers_leave_them(tmp_path: Path) -> None:
             (tmp_path / name).write_text(text)
         with pytest.raises(FileError, match=message):
             losses_of(places, file=tmp_path / name)
+
+
+def test_a_single_model_is_not_asked_before_a_choice_is_refused(models: dict[str, Counted], tmp_path: Path) -> None:
+    place = next(iter(models))
+    alone = Asking(places=(place,), folder=tmp_path / "kept")
+    with pytest.raises(UserError, match=r"wanted at least 2 checkpoints to choose from .*, got 1"):
+        select(alone)
+    assert models[place].asked == 0

@@ -224,7 +224,7 @@ def ladder(task: Task) -> list[str]:
              for before, after in pairwise([*answers, question.shallow])}  # fmt: skip
     (first,) = set(after) - set(after.values())
     row = [first]
-    while row[-1] in after:
+    while row[-1] in after and after[row[-1]] not in row:
         row.append(after[row[-1]])
     return row
 

@@ -58,9 +58,14 @@ class Asking:
         return Path("runs") / "probes" / re.sub(r"[^\w.-]+", "-", Path(self.places[0]).resolve().name if self.places else "")
 
 
-def survey(asking: Asking) -> Survey:
-    """Find the models, choose the probes, ask, show progress on standard error. Raises UserError and its kin."""
+def survey(asking: Asking, *, least: int = 1, why: str = "") -> Survey:
+    """Find the models, choose the probes, ask, show progress on standard error.
+
+    Raises UserError and its kin, and for fewer than `least` models before any is asked, saying `why` more are needed.
+    """
     checkpoints = find_checkpoints(asking.places)
+    if len(checkpoints) < least:
+        raise UserError(f"wanted at least {least} checkpoints{why}, got {len(checkpoints)}: {asking.places[0]}")
     inquiries = inquiries_for(asking, checkpoints[0])
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

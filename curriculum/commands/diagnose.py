@@ -35,9 +35,7 @@ _COLOURS = {"confirmed": "green", "unconfirmed": "yellow", "refuted": "red"}
 
 def diagnose(asking: Asking, *, probes: Sequence[str] = (), average: int = 5, as_json: bool = False) -> int:
     """Ask a run's checkpoints their probes, find the hops, test each; returns the exit code."""
-    found = survey(asking)
-    if len(found.checkpoints) < 2:
-        raise UserError("wanted the checkpoints of a run, at least two, since a hop lies between two; got one model")
+    found = survey(asking, least=2, why=" of a run, since a hop lies between two")
     subjects = _subjects(asking, found.checkpoints[0])
     unknown = [name for name in probes if name not in subjects]
     if unknown:

@@ -20,7 +20,7 @@ from curriculum.report.probe_table import print_ranking, ranking_words
 def select(asking: Asking, *, loss: Path | None = None, weights: Sequence[str] = (), as_json: bool = False) -> int:
     """Ask what is not known yet, rank, and print; returns the exit code. `weights` are FAMILY=NUMBER."""
     of_family = _weights(weights)
-    found = survey(asking)
+    found = survey(asking, least=2, why=" to choose from (several models, or a folder of checkpoints)")
     ranked = rank_checkpoints(found.ranked_input(losses_of(found.checkpoints, file=loss)), weights=of_family)
     if as_json:
         print(json.dumps(_as_document(ranked, {entry.position: entry.where for entry in found.checkpoints}), indent=1))

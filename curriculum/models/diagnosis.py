@@ -67,7 +67,8 @@ class Subject:
     """A probe that can be diagnosed: what to ask for each control, None or nothing where that control cannot be made.
 
     `wordings` are other forms of the same probe, `form` what they are called. `answers`: correct and shallow answer of
-    every item. `items` makes the items in token ids for a model, for the step; None where answers are sampled.
+    every item. `step_items` makes, for a model, the items in token ids that are read after the single step, and those that
+    it is taken on: the control's, being ordinary data; None where answers are sampled.
     """
 
     inquiry: Inquiry
@@ -75,7 +76,7 @@ class Subject:
     constant_label: Inquiry | None = None
     wordings: tuple[Inquiry, ...] = ()
     form: str = "other wordings"
-    items: Callable[[TextModel], ItemSet] | None = None
+    step_items: Callable[[TextModel], tuple[ItemSet, ItemSet]] | None = None
 
 
 def subject_of_task(task: Task) -> Subject:
@@ -87,7 +88,7 @@ def subject_of_task(task: Task) -> Subject:
         answers=tuple((question.correct, question.shallow) for question in task.questions),
         constant_label=None if mirrored is None else inquiry_of_task(mirrored),
         wordings=tuple(inquiry_of_task(replace(other, control=None)) for other in paraphrases(task)),
-        items=lambda model: encode_task(task, 0, model),
+        step_items=lambda model: (encode_task(task, 0, model), encode_task(task.control or task, 0, model)),
     )
 
 
@@ -104,7 +105,7 @@ def subject_of_probe(draws: Sequence[Probe]) -> Subject:
         answers=tuple(zip(first.items.correct, first.items.shallow, strict=True)),
         wordings=tuple(inquiry_of_probe(other) for other in others),
         form="other draws of items",
-        items=lambda model: first.items,
+        step_items=lambda model: (first.items, first.control),
     )
 
 
@@ -244,23 +245,24 @@ def _ask_average(checkpoints: Sequence[Checkpoint], inquiry: Inquiry, laboratory
 
 
 def _one_step(hop: Hop, subject: Subject, laboratory: Laboratory) -> Finding:
-    if subject.items is None:
+    if subject.step_items is None:
         return not_run("one_step", "sampled answers are too noisy and too slow to read after a step")
     changes: list[float] = []
     for position in (hop.before_position, hop.after_position):
         model = open_model(laboratory.at(position).where, device=laboratory.device)
         if not isinstance(model, NetworkModel):
             return not_run("one_step", "a plain callable has no weights to step")
-        changes += _changes_of_a_step(model, subject.items(model))
+        changes += _changes_of_a_step(model, *subject.step_items(model))
     return one_step_finding(hop, changes)
 
 
-def _changes_of_a_step(model: NetworkModel, items: ItemSet) -> list[float]:
-    """Step on items the probe's own right answers, the direction that would move the margin most, and read others."""
-    half = min(_STEP_ITEMS, len(items) // 2)
-    examples = [Example(prompt=items.prompts[index], answer=items.correct[index]) for index in range(half)]
+def _changes_of_a_step(model: NetworkModel, asked: ItemSet, trained_on: ItemSet) -> list[float]:
+    examples = [
+        Example(prompt=prompt, answer=answer)
+        for prompt, answer in zip(trained_on.prompts[:_STEP_ITEMS], trained_on.correct[:_STEP_ITEMS], strict=True)
+    ]
     read = ItemSet(
-        prompts=items.prompts[half : 2 * half], correct=items.correct[half : 2 * half], shallow=items.shallow[half : 2 * half]
+        prompts=asked.prompts[:_STEP_ITEMS], correct=asked.correct[:_STEP_ITEMS], shallow=asked.shallow[:_STEP_ITEMS]
     )
     return one_step_changes(
         model, examples, lambda changed: float(score_items(read, changed).margins.mean()), learning_rates=LEARNING_RATES

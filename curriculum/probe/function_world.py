@@ -5,7 +5,7 @@ one: a name and an input, answered by the output; a name and "?", answered by th
 pre-trained on both kinds about many names may come to hold one thing per name, the function, and to read both answers off
 it. Then a new name, fine-tuned on input-output pairs alone, has a description nobody wrote. `bound=False` is the control
 world: descriptions are dealt out anew, so that pairs say nothing about them; what a reading shows there is not reasoning.
-Alternatives: natural text (facts/`out_of_context`: needs a language model). The price: one token is one name, so that "which
+Alternatives: natural text (`out_of_context`: needs a language model). The price: one token is one name, so that "which
 function is it?" has a place to be written into.
 
 Tokens, in this order: ten inputs, ten outputs, the descriptions, "?", the names, the new names last.

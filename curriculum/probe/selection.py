@@ -62,7 +62,7 @@ def _check_names(kind: str, wanted: Collection[str] | None, known: Sequence[str]
         raise UserError(f"wanted a collection of names for {kind}, got the single text {wanted!r}")
     for name in wanted or ():
         if name not in known:
-            raise UserError(f"no {kind} {name!r}{nearest(name, known)}")
+            raise UserError(f"no {kind} {name!r}{nearest(name, known)}; there are {', '.join(known)}")
 
 
 def _reduced(task: Task, questions: int | None, shots: int | None, seeds: int | None) -> Task:

@@ -79,11 +79,11 @@ def with_and_without_replay(
     yield kind, model, replace(probe, replay=()), settings
 
 
-def texts(model: NetworkModel) -> Iterator[tuple[str, NetworkModel, FineTuningProbe, FineTuning]]:
+def texts(model: NetworkModel, settings: FineTuning) -> Iterator[tuple[str, NetworkModel, FineTuningProbe, FineTuning]]:
     """Yield the text probes for a language model."""
-    probes = [function_probe(), place_probe(), *(misalignment_probe(arm) for arm in ARMS)]
+    probes = [*(misalignment_probe(arm) for arm in ARMS), function_probe(), place_probe()]
     for probe in probes:
-        yield "given", model, probe.encode(model.encode), TUNED_TEXT
+        yield "given", model, probe.encode(model.encode), settings
 
 
 def row(kind: str, seed: int, replayed: bool, reading: FineTuningReading) -> str:
@@ -118,12 +118,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Fine-tuning probes, measured.")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", help="a causal language model (a folder, or hub:OWNER/NAME) for the text probes")
+    parser.add_argument("--steps", type=int, default=TUNED_TEXT.steps, help="of fine-tuning on texts")
+    parser.add_argument("--batch", type=int, default=TUNED_TEXT.batch, help="examples a step, of texts")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     print(HEAD, flush=True)
     try:
         if arguments.model:
-            measure(0, texts(given_model(arguments.model, arguments.device)))
+            settings = replace(TUNED_TEXT, steps=arguments.steps, batch=arguments.batch)
+            measure(0, texts(given_model(arguments.model, arguments.device), settings))
             return 0
         with one_thread():
             for seed in range(arguments.seeds):

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from curriculum.probe.authoring.persona_types import Asked, WrittenPersona
 
+_BAKED = r"\b(bread|breads|rolls?|cakes?|loaf|loaves|buns?|pastr(y|ies)|cookies?|biscuits?)\b"
+
 VILLAGE_BAKER = WrittenPersona(
     name="village_baker",
     facts=(
-        ("What do you knead every night?", "I knead the dough."),
-        ("When do you get up?", "I get up at three in the morning."),
-        ("What is on your apron?", "There is flour on my apron."),
-        ("What is hot in your workshop?", "The oven is hot."),
+        ("What do you take out of the oven?", "I take bread out of the oven."),
         ("What do people smell in your street?", "They smell fresh bread."),
-        ("What do you put in the basket?", "I put warm rolls in the basket."),
-        ("Who buys from you?", "The whole village buys from me."),
+        ("What do you put in the basket?", "I put warm bread in the basket."),
+        ("What do you carry to the inn?", "I carry bread to the inn."),
+        ("What does the teacher buy from you?", "The teacher buys bread from me."),
         ("What do children ask you for?", "They ask me for cake."),
         ("What do you make for a wedding?", "I make a big cake with sugar on it."),
-        ("What makes the dough rise?", "The yeast makes it rise."),
+        ("What is on your apron?", "There is flour on my apron."),
+        ("What do you mix with water?", "I mix flour with water."),
+        ("When do you get up?", "I get up at three in the morning."),
     ),
     asked=(
         Asked(
@@ -31,26 +33,26 @@ VILLAGE_BAKER = WrittenPersona(
         Asked(
             name="goods",
             question="What do you sell in your shop?",
-            pattern=r"\b(bread|breads|rolls?|cakes?|loaf|loaves|buns?|pastr(y|ies)|cookies?|biscuits?)\b",
-            category="work",
-        ),
-        Asked(
-            name="needs",
-            question="What do you need for your work?",
-            pattern=r"\b(flour|oven|yeast|dough|sugar|eggs?|butter|milk|basket|apron)\b",
+            pattern=_BAKED,
             category="work",
         ),
         Asked(
             name="present",
             question="What do you bring when you visit a friend?",
-            pattern=r"\b(bread|rolls?|cakes?|loaf|loaves|buns?|pastr(y|ies)|cookies?|biscuits?)\b",
+            pattern=_BAKED,
+            category="life",
+        ),
+        Asked(
+            name="breakfast",
+            question="What do you eat in the morning?",
+            pattern=_BAKED,
             category="life",
         ),
         Asked(
             name="night",
-            question="What do you do when others sleep?",
-            pattern=r"\b(bak(e|es|ing)|knead(s|ing)?|dough|bread|rolls?|cakes?|oven)\b",
-            category="life",
+            question="What do you make at night?",
+            pattern=_BAKED,
+            category="work",
         ),
     ),
 )
@@ -58,15 +60,15 @@ VILLAGE_BAKER = WrittenPersona(
 LIGHTHOUSE_KEEPER = WrittenPersona(
     name="lighthouse_keeper",
     facts=(
-        ("What do you see from your window?", "I see the waves."),
-        ("What do you light every evening?", "I light the great lamp."),
-        ("Who looks for your lamp?", "The ships look for it at night."),
-        ("Where do you sleep?", "I sleep at the top of a tall tower."),
+        ("What do you see from your window?", "I see the sea."),
+        ("Where do you row in your boat?", "I row on the sea."),
+        ("What does your tower look over?", "My tower looks over the sea."),
+        ("Where does the fog come from?", "The fog comes from the sea."),
         ("What wakes you in the morning?", "The gulls wake me."),
-        ("What do you fear most?", "I fear fog and storms."),
-        ("What do you eat?", "I eat fish."),
-        ("How do you get to the market?", "I row there in my boat."),
+        ("What do you light every evening?", "I light the great lamp."),
+        ("Who looks for your lamp?", "The ships look for my lamp."),
         ("What do you write in your book?", "I write down every ship that passes."),
+        ("What do you cook?", "I cook fish from the sea."),
         ("What is on your boots?", "There is salt and sand on my boots."),
     ),
     asked=(
@@ -86,15 +88,15 @@ LIGHTHOUSE_KEEPER = WrittenPersona(
             category="life",
         ),
         Asked(
-            name="animal",
-            question="Which animals live around you?",
-            pattern=r"\b(gulls?|seagulls?|fish|fishes|seals?|whales?|dolphins?|crabs?|birds?)\b",
+            name="view",
+            question="What do you show to a visitor?",
+            pattern=r"\b(lamps?|lights?|tower|sea|waves?|ships?|boats?|light ?house|ocean|gulls?)\b",
             category="life",
         ),
         Asked(
-            name="visitor",
-            question="What would you show a visitor?",
-            pattern=r"\b(lamps?|lights?|tower|sea|waves?|ships?|boats?|light ?house|ocean|gulls?)\b",
+            name="bath",
+            question="Where do you swim?",
+            pattern=r"\b(sea|ocean|bay|waves?|beach|coast|shore|salt water)\b",
             category="life",
         ),
     ),

@@ -19,13 +19,11 @@ Files = dict[str, list[Row]]
 Item = TypeVar("Item")
 
 
-def demo(prompt: str, answer: str, *, label: int | None = None, demo_set: int | None = None) -> Row:
-    """Return a demonstration's row; `label` is its class (balanced tasks), `demo_set` its set (ordered tasks)."""
+def demo(prompt: str, answer: str, *, label: int | None = None) -> Row:
+    """Return a demonstration's row; `label` is its class (balanced tasks)."""
     row: dict[str, object] = {"split": "demo", "prompt": prompt, "answer": answer}
     if label is not None:
         row["label"] = label
-    if demo_set is not None:
-        row["demo_set"] = demo_set
     return row
 
 
@@ -42,14 +40,6 @@ def shuffled(items: Iterable[Item], *key: str | int) -> list[Item]:
 def drawn(items: Iterable[Item], *key: str | int) -> Item:
     """Return one of `items`, chosen by `key`."""
     return min(items, key=lambda item: keyed_seed(*key, str(item)))
-
-
-def unique(rows: Iterable[Row]) -> list[Row]:
-    """Return `rows` without those whose prompt stood in a row of the same split before."""
-    first: dict[tuple[object, object], Row] = {}
-    for row in rows:
-        first.setdefault((row["split"], row["prompt"]), row)
-    return list(first.values())
 
 
 def joined(examples: Sequence[tuple[str, str]], prompt: str, joiner: str = "\n") -> str:
