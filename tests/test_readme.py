@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from curriculum.cli import cli
 from curriculum.mix import Mix
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,21 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     scope["dataset"].close()
     exec(plans, scope)
     assert len(scope["plan"]) == 32_000 and scope["stream"] in range(5)
+
+
+def test_the_python_of_the_probes_page_runs() -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/probes.md").read_text(), flags=re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(snippet, scope)
+    assert [inquiry.level for inquiry in scope["inquiries"]] == ["easy"] and len(scope["suite"].tasks[0].questions) == 20
+
+
+def test_the_commands_of_the_probes_page_exist() -> None:
+    page = (ROOT / "docs/probes.md").read_text() + README
+    for name in re.findall(r"^curriculum (\w+)", page, flags=re.MULTILINE):
+        assert name in cli.commands
+    for option in re.findall(r"`(--[a-z-]+)", page):
+        assert any(option in parameter.opts for command in cli.commands.values() for parameter in command.params), option
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "mixes").glob("*.yaml")), ids=lambda path: path.name)

@@ -63,8 +63,8 @@ def _print(found: Survey, trajectory: Trajectory, threshold: float, path: str) -
         print_course(trajectory, names, console)
         print_trajectory(trajectory, console)
     console.print(
-        f"general above a margin of +{threshold:.2f}, shallow below -{threshold:.2f}, in between as before; unformed where the "
-        "control's interval does not lie above its floor",
+        f"general above a margin of +{threshold:.2f}, shallow below -{threshold:.2f}, in between as before; unformed: the "
+        "control's interval does not lie above its floor, or no side was taken yet",
         highlight=False,
     )
     console.print(f"readings: {path}", markup=False, highlight=False)

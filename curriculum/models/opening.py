@@ -112,5 +112,5 @@ def _kept(folder: Path) -> str:
         return ""
     names = sorted((path.name for path in place.iterdir()), key=lambda name: (len(name), name)) if place.is_dir() else []
     if not names:
-        return "; this run kept none, run it again with `--keep`"
+        return "; this run kept none, run it again with `--checkpoints 20`"
     return f", such as {place / names[-1]}"
