@@ -2,6 +2,7 @@
 
 recipe       what is trained and how: model shape, optimizer, learning-rate schedule, readings
 model        the proxy, a small transformer
+mixture      its mixture-of-experts variant
 feed         batches from the StreamingDataset, held-out samples beside it
 answers      a proxy behind the probes' protocol
 training     the loop: batches in, readings out
