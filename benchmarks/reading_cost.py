@@ -2,7 +2,8 @@
 
     python benchmarks/reading_cost.py [--repeats 3] > benchmarks/reading_cost.md
 
-Processor seconds of whole runs with and without probes, in turns, in one process; the ratio is what counts.
+Processor seconds inside the readings against those of all the rest of the same run: whole runs differ by more among themselves
+than a reading costs.
 """
 
 from __future__ import annotations
@@ -13,21 +14,31 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import process_time
+from unittest.mock import patch
 
-from curriculum.probe import Probe
-from curriculum.proxy.training import one_thread, train
+from curriculum.probe import AnswerModel, Probe, Reading, read_probe
+from curriculum.proxy import training
 from curriculum.search import controls
 from curriculum.search.study import Study, load_study
 
 
-def seconds(study: Study, readings: int, probes: tuple[Probe, ...]) -> float:
-    """Return the processor seconds of one run."""
+def seconds(study: Study, readings: int, probes: tuple[Probe, ...]) -> tuple[float, float]:
+    """Return the processor seconds of one run: of all but its readings, and of these."""
     mix = study.mix("static", controls.static(study.shares({})))
     recipe = replace(study.recipe, readings=readings)
-    with TemporaryDirectory() as folder:
+    spent = 0.0
+
+    def timed(probe: Probe, model: AnswerModel) -> Reading:
+        nonlocal spent
         started = process_time()
-        train(mix, recipe, seed=0, samples=study.samples, probes=probes, checkpoints=Path(folder))
-        return process_time() - started
+        reading = read_probe(probe, model)
+        spent += process_time() - started
+        return reading
+
+    with TemporaryDirectory() as folder, patch.object(training, "read_probe", timed):
+        started = process_time()
+        training.train(mix, recipe, seed=0, samples=study.samples, probes=probes, checkpoints=Path(folder))
+        return process_time() - started - spent, spent
 
 
 def main() -> None:
@@ -43,14 +54,15 @@ def main() -> None:
     items = sum(len(probe.items) + len(probe.control) for probe in probes)
     print(f"Default study: {steps} steps of {study.recipe.batch}, {len(probes)} probes, {items} prompts a reading;")
     print(f"median of {repeats} runs each, in turns; processor seconds of one thread.\n")
-    print("| readings | without probes, s | with, s | cost |\n|---|---|---|---|")
-    with one_thread():
+    print("| readings | the rest of the run, s | the readings, s | cost |\n|---|---|---|---|")
+    cadences = (study.recipe.readings, steps // 100)
+    with training.one_thread():
         seconds(study, 10, probes)  # data and caches
-        for readings in (study.recipe.readings, steps // 100):
-            pairs = [(seconds(study, readings, ()), seconds(study, readings, probes)) for _ in range(repeats)]
-            without, having = (median(values) for values in zip(*pairs, strict=True))
-            cadence = f"{readings} (every {steps // readings} steps)"
-            print(f"| {cadence} | {without:.1f} | {having:.1f} | {100 * (having / without - 1):.1f} % |", flush=True)
+        runs = [[seconds(study, readings, probes) for readings in cadences] for _ in range(repeats)]
+    for readings, of_cadence in zip(cadences, zip(*runs, strict=True), strict=True):
+        rest, spent = (median(values) for values in zip(*of_cadence, strict=True))
+        cost = median(100 * spent / rest for rest, spent in of_cadence)
+        print(f"| {readings} (every {steps // readings} steps) | {rest:.1f} | {spent:.2f} | {cost:.1f} % |")
 
 
 if __name__ == "__main__":
