@@ -228,3 +228,14 @@ def test_a_single_model_is_not_asked_before_a_choice_is_refused(models: dict[str
     with pytest.raises(UserError, match=r"wanted at least 2 checkpoints to choose from .*, got 1"):
         select(alone)
     assert models[place].asked == 0
+
+
+def test_a_changed_function_is_another_model(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def score(prompts, answers): ...")
+    first = surveying.digest_of_files(f"python:{file}:score")
+    assert surveying.digest_of_files(f"python:{file}:score") == first != surveying.digest_of_files(f"python:{file}:other")
+    file.write_text("def score(prompts, answers): return 1")
+    assert surveying.digest_of_files(f"python:{file}:score") != first
+    assert surveying.digest_of_files("python:json.decoder:JSONDecoder") != surveying.digest_of_files("python:json.tool:main")
+    assert surveying.digest_of_files("hub:a/b@1") != surveying.digest_of_files("hub:a/b@2")

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -254,12 +255,25 @@ def _place(checkpoint: Checkpoint, inquiry: Inquiry, folder: Path) -> Path:
 
 
 def digest_of_files(where: str) -> str:
-    """Return a hash of what a model's place holds: names, sizes and times of change of its files, or the place's name."""
-    path = Path(where)
+    """Return a hash of what a model's place holds: names, sizes and times of change of its files, and the place's name.
+
+    A function's file stands for it, without what it calls; a model on a hub is known by name and revision alone.
+    """
+    path = _file_of_function(where) or Path(where)
     files = sorted(file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
-    if not files:
-        return _digest(where)
-    return _digest([[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files])
+    return _digest([where, *([str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files)])
+
+
+def _file_of_function(where: str) -> Path | None:
+    kind, _, rest = where.partition(":")
+    module = rest.rpartition(":")[0]
+    if kind != "python" or module.endswith(".py"):
+        return Path(module) if kind == "python" else None
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None or spec.origin is None else Path(spec.origin)
 
 
 def _stored(path: Path) -> pd.DataFrame | None:

@@ -27,9 +27,13 @@ def print_readings(trajectory: Trajectory, levels: dict[str, str], names: dict[i
                 column, justify="left" if column in ("probe", "level", "mode") else "right", no_wrap=column != "probe"
             )
         row: Any
+        family = ""
         for row in readings.itertuples():
+            if row.family not in (family, row.probe):
+                family = row.family
+                table.add_row(f"[bold]{escape(family)}[/]")
             table.add_row(
-                escape(row.probe),
+                escape(row.probe.removeprefix(f"{row.family}/")),
                 levels.get(row.probe, ""),
                 f"{row.accuracy:.2f}",
                 _interval(row.margin, row.low, row.high),
