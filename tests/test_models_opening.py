@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 from model_help import network, tokenizer
+from requests import ConnectionError as RequestsConnectionError
+from requests import Response
 from safetensors.torch import load_file, save_file
 
 from curriculum.errors import DataError, UserError
@@ -154,6 +158,29 @@ def test_a_name_of_the_hub_may_carry_a_revision(monkeypatch: pytest.MonkeyPatch)
     open_model("hub:allenai/OLMo-2", device="cpu")
     open_model("hub:allenai/OLMo-2@step1000-tokens5B", device="cpu")
     assert asked == [("allenai/OLMo-2", "cpu", "auto", None), ("allenai/OLMo-2", "cpu", "auto", "step1000-tokens5B")]
+
+
+@pytest.mark.parametrize(
+    ("failure", "answers"),
+    [(None, True), (HfHubHTTPError("404", response=Response()), True), (RequestsConnectionError("no network"), False)],
+)
+def test_a_hub_out_of_reach_is_asked_once(monkeypatch: pytest.MonkeyPatch, failure: Exception | None, answers: bool) -> None:
+    """The loaders would try for a minute; what was fetched before is still opened."""
+    options: list[dict[str, Any]] = []
+
+    def info(self: HfApi, *_: object, **__: object) -> None:
+        if failure is not None:
+            raise failure
+
+    def refuse(source: object, name: str, given: dict[str, Any], dtype: object) -> None:
+        options.append(given)
+        raise DataError("not here")
+
+    monkeypatch.setattr(HfApi, "model_info", info)
+    monkeypatch.setattr(hugging_face_files, "_network", refuse)
+    with pytest.raises(DataError, match="not here"):
+        open_model("hub:a/b", device="cpu")
+    assert options[0].get("local_files_only", False) is not answers
 
 
 def test_a_proxys_checkpoint_is_opened(tmp_path: Path) -> None:

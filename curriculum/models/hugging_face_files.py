@@ -40,10 +40,26 @@ def load(source: str | Path, *, device: str, dtype: str, revision: str | None = 
     number_format = _chosen_dtype(dtype, place)
     name, options = _named(source)
     options |= {"trust_remote_code": False, **({"revision": revision} if revision else {})}
+    if isinstance(source, str) and not hub_answers(name, revision):
+        options["local_files_only"] = True
     with torchvision_or_stand_in():
         network = _network(source, name, options, number_format)
         tokenizer = _tokenizer(name, options)
     return Loaded(network=network.to(place).eval(), tokenizer=tokenizer)
+
+
+def hub_answers(name: str, revision: str | None) -> bool:
+    """Say whether the hub can be reached. Asked once, since the loaders would try again and again for a minute."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(name, revision=revision, timeout=10)
+    except HfHubHTTPError:
+        return True  # it answers, and the loader says what it answers
+    except OSError:  # no network, a proxy in the way, HF_HUB_OFFLINE
+        return False
+    return True
 
 
 def refuse_pickles(found: list[str], where: Path) -> None:
