@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curriculum.errors import FileError, RunError
-from curriculum.probe.bits_per_byte import bits_per_byte, load_continuations, mean_bits_per_byte
+from curriculum.errors import FileError, RunError, UserError
+from curriculum.probe.bits_per_byte import bits_per_byte, check_continuations, load_continuations, mean_bits_per_byte
 
 
 class Letters:
@@ -78,6 +78,16 @@ def test_files_that_hold_nothing_are_refused(tmp_path: Path) -> None:
         load_continuations(tmp_path / "none.jsonl")
     with pytest.raises(FileError, match=":1: the row is text, which needs a tokenizer"):
         load_continuations(written(tmp_path, '{"prompt": "a", "continuation": "b"}'))
+
+
+def test_what_a_model_cannot_read_is_named_before_it_is_asked(tmp_path: Path) -> None:
+    rows = ('{"prompt": [1], "continuation": [2], "bytes": 1}', '{"prompt": [1, 2], "continuation": [9], "bytes": 1}')
+    suite = load_continuations(written(tmp_path, *rows))
+    check_continuations(suite, vocabulary=10, context=3)
+    with pytest.raises(UserError, match="row 2: token id 9 is none of the model's 9"):
+        check_continuations(suite, vocabulary=9, context=3)
+    with pytest.raises(UserError, match="row 2: 3 tokens, but the model reads 2"):
+        check_continuations(suite, vocabulary=10, context=2)
 
 
 def test_what_is_no_probability_is_refused(tmp_path: Path) -> None:

@@ -41,6 +41,12 @@ def test_more_noise_and_more_readings_ask_for_more() -> None:
         calibrated_hysteresis(loud, false_runs=1.0)
 
 
+def test_early_quiet_readings_do_not_hide_the_loud_ones() -> None:
+    quiet = readings_of(np.random.default_rng(0).normal(0, 0.02, (11, 100)))
+    loud = readings_of(np.random.default_rng(1).normal(0, 1.0, (9, 100)))
+    assert calibrated_hysteresis(quiet + loud) == pytest.approx(calibrated_hysteresis(loud), rel=0.05)
+
+
 def test_an_untrained_model_stays_below_its_floor() -> None:
     margins = np.random.default_rng(1).normal(0.02, 0.03, 2000)
     floor = calibrated_floor(margins[:40].tolist())
@@ -55,5 +61,7 @@ def test_seeds_that_move_all_items_together_widen_the_interval() -> None:
     items, seeds = generator.normal(0, 0.1, (1, 100)), generator.normal(0, 0.3, (4, 1))
     shared, apart = items + seeds, np.broadcast_to(items, (4, 100))
     assert np.ptp(crossed_interval(shared)) > 4 * np.ptp(crossed_interval(apart))
+    additive = np.arange(4)[:, None] - np.arange(4)[None]  # antisymmetric: drawn alike, seeds and items would cancel
+    assert np.ptp(crossed_interval(additive.astype(float))) > 1.0
     assert crossed_interval(items) == bootstrap_interval(items[0])
     assert crossed_interval(shared)[0] < shared.mean() < crossed_interval(shared)[1]

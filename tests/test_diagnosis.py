@@ -13,7 +13,7 @@ from test_survey import DEMOS, QUESTIONS
 from curriculum.commands.asking import Asking
 from curriculum.commands.diagnose import diagnose
 from curriculum.commands.run import run
-from curriculum.errors import UserError
+from curriculum.errors import DataError, UserError
 from curriculum.models import diagnosis as diagnosing
 from curriculum.models import survey as surveying
 from curriculum.models.diagnosis import (
@@ -99,7 +99,7 @@ def laboratory_of(models: Sequence[Minded], folder: Path, subject: Subject, monk
 def diagnoses(models: Sequence[Minded], task: Task, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Diagnosis]:
     subject = subject_of_task(task)
     laboratory = laboratory_of(models, folder, subject, monkeypatch)
-    return [diagnose_hop(hop, subject, laboratory) for hop in hops_of(laboratory.survey, laboratory.survey.trajectory())]
+    return [diagnose_hop(hop, subject, laboratory) for hop in hops_of(laboratory.survey.trajectory())]
 
 
 SHALLOW, GENERAL = Minded(-0.6, 0.6), Minded(0.6, 0.6)
@@ -140,6 +140,27 @@ def test_one_label_for_everything_is_found_out(tmp_path: Path, monkeypatch: pyte
     assert outcomes(real)["constant_label"] == "passed"
     assert reachable_by_one_label([("False", "True")] * 4) == 1.0
     assert reachable_by_one_label([("a", "b"), ("b", "a")]) == 0.0
+
+
+def test_a_gradual_hop_is_measured_between_readings_that_are_sure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [Minded(margin, 0.6) for margin in (0.8, 0.8, -0.1, -0.1, -0.8, -0.8)]
+    (diagnosis,) = diagnoses(models, SUMS, tmp_path, monkeypatch)
+    assert (diagnosis.hop.before_position, diagnosis.hop.after_position) == (1, 4)
+    assert diagnosis.hop.change == pytest.approx(-1.6, abs=0.05)
+
+
+def test_a_control_that_cannot_be_run_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = subject_of_task(SUMS)
+    laboratory = laboratory_of([SHALLOW] * 2 + [GENERAL] * 2, tmp_path, subject, monkeypatch)
+
+    def no_folder(names: Sequence[str], device: str) -> Minded:
+        raise DataError("there is no checkpoint folder m0")
+
+    monkeypatch.setattr(diagnosing, "average_checkpoints", no_folder)
+    (hop,) = hops_of(laboratory.survey.trajectory())
+    diagnosis = diagnose_hop(hop, subject, laboratory)
+    assert outcomes(diagnosis)["averaging"] == "not run" and diagnosis.verdict == "unconfirmed"
+    assert "no checkpoint folder" in diagnosis.reasons[0]
 
 
 def test_too_few_checkpoints_leave_a_hop_unconfirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +214,10 @@ def test_a_real_hop_goes_through_every_control(
 
     def alternating(self: surveying.Survey, hysteresis: float = 0.15) -> Trajectory:
         table = original(self, hysteresis).table
-        return Trajectory(table.assign(mode=np.where(np.arange(len(table)) % 2 == 0, "shallow", "general")))
+        is_general = np.arange(len(table)) % 2 == 1
+        margin = np.where(is_general, 0.5, -0.5)
+        mode = np.where(is_general, "general", "shallow")
+        return Trajectory(table.assign(mode=mode, margin=margin, low=margin - 0.1, high=margin + 0.1))
 
     monkeypatch.setattr(surveying.Survey, "trajectory", alternating)
     assert diagnose(asking(played), as_json=True) == 0

@@ -225,6 +225,20 @@ def test_kept_checkpoints_are_evenly_spaced_and_can_be_opened(request_of: RunReq
         perform(request_of, tmp_path / "other", keep=5)
 
 
+def test_a_run_cut_off_goes_on_from_before_a_checkpoint_that_is_missing(request_of: RunRequest, tmp_path: Path) -> None:
+    whole = perform(request_of, tmp_path / "a", keep=4)
+    folder = perform(request_of, tmp_path / "b", keep=2).folder
+    (folder / "run.json").unlink()  # as if it had been cut off after its last checkpoint
+    again = perform(request_of, tmp_path / "b", keep=4)
+    names = sorted(path.name for path in (again.folder / "checkpoints").iterdir())
+    assert names == ["128", "256", "384", "512"] and again.trajectory.table.equals(whole.trajectory.table)
+
+
+def test_streams_without_held_out_samples_run(request_of: RunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "heldout_batches", lambda mix: {})
+    assert perform(request_of, tmp_path).final_loss() == {}
+
+
 def test_bits_per_byte_are_taken_with_the_losses_and_kept(request_of: RunRequest, tmp_path: Path) -> None:
     suite = tmp_path / "suite.jsonl"
     suite.write_text('{"prompt": [3, 4], "continuation": [5, 6], "bytes": 4}\n')

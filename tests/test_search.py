@@ -247,6 +247,14 @@ def test_bits_per_byte_can_be_the_objective_or_break_a_claim(study: Study) -> No
     assert "bits per byte of qa 2.000 are over their limit 1.520" in broken_constraints(limited, static, better)[0]
 
 
+def test_a_bits_per_byte_lead_must_last_in_bits(study: Study) -> None:
+    by_bits = replace(study, objective=replace(study.objective, metric="bits_per_byte", subject_to=()))
+    static, better = arm("static", LOW, bits={"qa": 2.0}), arm("x", LOW, bits={"qa": 1.5})
+    assert judge(by_bits, better, static, 1).kind == "winner"
+    gone = replace(better, tail=static.tail)
+    assert judge(by_bits, gone, static, 1).kind == "transient"
+
+
 def test_a_study_states_its_suites(tmp_path: Path) -> None:
     text = default_study().read_text()
     given = text.replace("space:", "bits_per_byte: [{name: qa, file: qa.jsonl}]\nspace:").replace(

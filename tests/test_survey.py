@@ -208,6 +208,16 @@ def test_losses_are_found_where_trainers_leave_them(tmp_path: Path) -> None:
     (theirs / "trainer_state.json").write_text(json.dumps({"log_history": history}))
     places = [Checkpoint(name=path.name, position=number, where=str(path)) for number, path in ((64, ours), (30, theirs))]
     assert losses_of(places) == {64: 1.5, 30: 4.0}
+    named = [Checkpoint(name="checkpoint-30", position=1, where=str(theirs), step=30)]
+    assert losses_of(named) == {1: 4.0}
+    early = tmp_path / "checkpoint-15"
+    early.mkdir()
+    (early / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    before = [Checkpoint(name=path.name, position=number, where=str(path)) for number, path in ((15, early), (30, theirs))]
+    assert losses_of(before) == {15: 5.0, 30: 3.0}  # no held-out loss by step 15, so training losses for both
+    blank = tmp_path / "blank.csv"
+    blank.write_text("position,loss\n64,\n30,2.5\n")
+    assert losses_of(places, file=blank) == {30: 2.5}
     (theirs / "trainer_state.json").write_text("{}")
     with pytest.raises(FileError, match="log_history"):
         losses_of(places)

@@ -21,6 +21,8 @@ from curriculum.models.survey import (
     inquiries_of_probes,
     inquiries_of_suite,
     reads_text,
+    same_tokenizer,
+    speaks_testbed,
 )
 from curriculum.probe import Probe
 from curriculum.probe.selection import select
@@ -64,6 +66,8 @@ def survey(asking: Asking, *, least: int = 1, why: str = "") -> Survey:
     Raises UserError and its kin, and for fewer than `least` models before any is asked, saying `why` more are needed.
     """
     checkpoints = find_checkpoints(asking.places)
+    if asking.study is not None and not same_tokenizer(checkpoints):
+        raise UserError("a study's probes are made for one tokenizer, and these models may differ in it; probe each by itself")
     if len(checkpoints) < least:
         raise UserError(f"wanted at least {least} checkpoints{why}, got {len(checkpoints)}: {asking.places[0]}")
     inquiries = inquiries_for(asking, checkpoints[0])
@@ -107,10 +111,20 @@ def chosen_probes(asking: Asking, first: Checkpoint, *, draw: int = PROOF_DRAW) 
     study = load_study(asking.study)
     named = [probe for probe in study.probes if not asking.families or probe.family in asking.families]
     known = sorted({probe.family for probe in study.probes})
+    builtin = next((probe.name for probe in study.probes if probe.builtin is not None), None)
+    if builtin is not None and not speaks_testbed(first.where):
+        raise UserError(
+            f"probe {builtin!r} of study {study.name!r} is built in for the testbed, whose vocabulary {first.name} does not "
+            "speak; name a study whose probes were made for it (--study), or a --suite for models that read text"
+        )
     if not named:
         raise UserError(
             f"study {study.name!r} has no probe of the families {', '.join(asking.families)}; it has {', '.join(known)}"
         )
     encode = encoder_of(first.where)
-    sized = [probe if asking.questions is None else replace(probe, items=asking.questions) for probe in named]
-    return tuple(probe.draw(draw, seed=study.seed, encode=encode) for probe in sized)
+    return tuple(_cut(probe.draw(draw, seed=study.seed, encode=encode), asking.questions) for probe in named)
+
+
+def _cut(probe: Probe, questions: int | None) -> Probe:
+    """Return the probe with its first items only: dealt anew for fewer, they would be others than the draw's own."""
+    return replace(probe, items=probe.items.first(questions), control=probe.control.first(questions))

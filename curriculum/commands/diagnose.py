@@ -14,7 +14,7 @@ from rich.status import Status
 from rich.table import Table
 
 from curriculum.commands.asking import Asking, chosen_probes, chosen_suite, survey
-from curriculum.errors import UserError
+from curriculum.errors import FileError, UserError
 from curriculum.models.diagnosis import (
     Laboratory,
     Subject,
@@ -26,6 +26,7 @@ from curriculum.models.diagnosis import (
     subject_of_task,
 )
 from curriculum.models.survey import Checkpoint, PersonaSampling
+from curriculum.probe import Probe
 from curriculum.probe.credibility import Diagnosis
 from curriculum.probe.specification import PROOF_DRAW
 
@@ -41,7 +42,7 @@ def diagnose(asking: Asking, *, probes: Sequence[str] = (), average: int = 5, as
     if unknown:
         raise UserError(f"no probe {unknown[0]!r} was asked; there are {', '.join(subjects)}")
     trajectory = found.trajectory()
-    hops = [hop for hop in hops_of(found, trajectory) if not probes or hop.probe in probes]
+    hops = [hop for hop in hops_of(trajectory) if not probes or hop.probe in probes]
     laboratory = Laboratory(survey=found, folder=asking.kept_in(), device=asking.device, average=average)
     progress = Console(stderr=True)
     diagnoses = []
@@ -64,13 +65,23 @@ def diagnose(asking: Asking, *, probes: Sequence[str] = (), average: int = 5, as
 def _subjects(asking: Asking, first: Checkpoint) -> dict[str, Subject]:
     suite = chosen_suite(asking, first)
     if suite is None:
-        draws = [chosen_probes(asking, first, draw=PROOF_DRAW + number) for number in range(_DRAWS)]
-        found = [subject_of_probe(of_probe) for of_probe in zip(*draws, strict=True)]
+        found = [subject_of_probe(of_probe) for of_probe in zip(*_draws(asking, first), strict=True)]
     else:
         sampling = PersonaSampling(samples=asking.samples, tokens=asking.tokens)
         found = [subject_of_task(task) for task in suite.tasks]
         found += [subject_of_persona(persona, sampling) for persona in suite.personas]
     return {subject.inquiry.name: subject for subject in found}
+
+
+def _draws(asking: Asking, first: Checkpoint) -> list[tuple[Probe, ...]]:
+    """Return the probes as they are asked, and as many further draws of their items as their files hold, up to two."""
+    draws = [chosen_probes(asking, first)]
+    for number in range(1, _DRAWS):
+        try:
+            draws.append(chosen_probes(asking, first, draw=PROOF_DRAW + number))
+        except FileError:
+            break
+    return draws
 
 
 def _as_document(diagnoses: Sequence[Diagnosis], correlations: pd.DataFrame | None) -> dict[str, Any]:

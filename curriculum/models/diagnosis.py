@@ -53,6 +53,7 @@ from curriculum.probe.encoding import encode_task
 from curriculum.probe.fine_tuning import Example
 from curriculum.probe.items import ItemSet
 from curriculum.probe.model import TextModel
+from curriculum.probe.modes import HYSTERESIS
 from curriculum.probe.neutral import constant_label_control, with_control
 from curriculum.probe.paraphrase import paraphrases
 from curriculum.probe.scoring import crossed_interval, score_items
@@ -109,15 +110,17 @@ def subject_of_probe(draws: Sequence[Probe]) -> Subject:
     )
 
 
-def hops_of(survey: Survey, trajectory: Trajectory) -> list[Hop]:
+def hops_of(trajectory: Trajectory, hysteresis: float = HYSTERESIS) -> list[Hop]:
     """Return every change between general and shallow, in order of position.
 
-    A stretch without a mode in between does not count as one: the hop is then between the readings on its two sides.
+    A hop is from the last reading that lies beyond the old mode's threshold to the first beyond the new one's: readings in
+    between keep the old mode by hysteresis only, and a stretch without a mode does not count as one.
     """
     found = []
     for name, table in trajectory.table.groupby("probe", sort=False):
-        formed: list[Any] = [row for row in table.itertuples() if str(row.mode) != "unformed"]
-        found += [_hop(str(name), before, after) for before, after in itertools.pairwise(formed) if before.mode != after.mode]
+        rows: list[Any] = [row for row in table.itertuples() if str(row.mode) != "unformed"]
+        sure = [row for row in rows if abs(row.margin) > hysteresis and (row.margin > 0) == (row.mode == "general")]
+        found += [_hop(str(name), before, after) for before, after in itertools.pairwise(sure) if before.mode != after.mode]
     return sorted(found, key=lambda hop: (hop.after_position, hop.probe))
 
 
@@ -176,7 +179,10 @@ def diagnose_hop(
     findings = []
     for name, control in controls.items():
         observe(name)
-        findings.append(control(hop, subject, laboratory))
+        try:
+            findings.append(control(hop, subject, laboratory))
+        except UserError as error:  # a wording that does not fit the context, models that are no folders, ...
+            findings.append(not_run(name, str(error)))
     return Diagnosis(hop=hop, findings=tuple(findings))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,25 @@ from curriculum.models.survey import Checkpoint
 
 
 def losses_of(checkpoints: Sequence[Checkpoint], *, file: Path | None = None) -> dict[int, float]:
-    """Return the loss at each checkpoint's position, as far as it is known. Raises FileError for a file without columns."""
+    """Return the loss at each checkpoint's position, as far as it is known and a number.
+
+    All are of one kind: held-out losses where every checkpoint has one, else training losses. Raises FileError for a file
+    without columns.
+    """
     if file is not None:
-        return _of_table(_read(file), file)
-    found: dict[int, float] = {}
-    for checkpoint in checkpoints:
-        loss = _of_run(Path(checkpoint.where), checkpoint.position)
-        if loss is None:
-            loss = _of_trainer(Path(checkpoint.where), checkpoint.position)
-        if loss is not None:
-            found[checkpoint.position] = loss
-    return found
+        table = _of_table(_read(file), file)
+        return {entry.position: table[entry.known_as] for entry in checkpoints if entry.known_as in table}
+    best: dict[int, float] = {}
+    for kind in ("eval_loss", "loss"):
+        found = {entry.position: _of_checkpoint(entry, kind) for entry in checkpoints}
+        known = {position: loss for position, loss in found.items() if loss is not None and isfinite(loss)}
+        best = known if len(known) > len(best) else best
+    return best
+
+
+def _of_checkpoint(checkpoint: Checkpoint, kind: str) -> float | None:
+    loss = _of_run(Path(checkpoint.where), checkpoint.known_as)
+    return _of_trainer(Path(checkpoint.where), checkpoint.known_as, kind) if loss is None else loss
 
 
 def _read(file: Path) -> pd.DataFrame:
@@ -50,7 +59,7 @@ def _of_table(table: pd.DataFrame, file: Path) -> dict[int, float]:
     if missing:
         raise FileError(f"wanted the columns position and loss; {missing[0]!r} is missing", path=file)
     means = table.groupby("position")["loss"].mean()
-    return {int(position): float(loss) for position, loss in zip(means.index, means, strict=True)}
+    return {int(position): float(loss) for position, loss in zip(means.index, means, strict=True) if isfinite(loss)}
 
 
 def _of_run(checkpoint: Path, position: int) -> float | None:
@@ -61,7 +70,7 @@ def _of_run(checkpoint: Path, position: int) -> float | None:
     return _of_table(_read(file), file).get(position)
 
 
-def _of_trainer(checkpoint: Path, position: int) -> float | None:
+def _of_trainer(checkpoint: Path, step: int, kind: str) -> float | None:
     state = checkpoint / "trainer_state.json"
     if not state.exists():
         return None
@@ -69,8 +78,5 @@ def _of_trainer(checkpoint: Path, position: int) -> float | None:
         history: list[dict[str, Any]] = json.loads(state.read_text())["log_history"]
     except (OSError, ValueError, KeyError) as error:
         raise FileError(f"wanted a trainer's state with a log_history: {error!r}", path=state) from None
-    for key in ("eval_loss", "loss"):
-        entries = [entry for entry in history if key in entry and entry.get("step", 0) <= position]
-        if entries:
-            return float(max(entries, key=lambda entry: entry["step"])[key])
-    return None
+    entries = [entry for entry in history if kind in entry and entry.get("step", 0) <= step]
+    return float(max(entries, key=lambda entry: entry["step"])[kind]) if entries else None

@@ -66,10 +66,9 @@ def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
         raise DataError(f"there is no folder {place}; wanted one with checkpoints")
     found: dict[int, Path] = {}
     for path in sorted(place.iterdir()):
-        match = _NUMBER.search(path.name)
-        if match is None or path.name.startswith(".") or not _is_model(path):
+        number = number_in(path.name)
+        if number is None or path.name.startswith(".") or not _is_model(path):
             continue
-        number = int(match[1] or match[2])
         if number in found:
             raise UserError(
                 f"{place}: {found[number].name} and {path.name} have the same number; keep one, or name each yourself"
@@ -81,6 +80,12 @@ def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
             f"config.json in it{_kept(folder)}"
         )
     return sorted(found.items())
+
+
+def number_in(name: str) -> int | None:
+    """Return the step or position that a checkpoint's name states, or None."""
+    match = _NUMBER.search(name)
+    return None if match is None else int(match[1] or match[2])
 
 
 def _open_folder(folder: Path, device: str, dtype: str) -> TextModel:

@@ -22,26 +22,35 @@ from typing import Any
 import pandas as pd
 
 from curriculum.errors import CurriculumError, DataError, UserError
-from curriculum.models.opening import checkpoints_in, open_model
-from curriculum.probe import Probe, Reading, Trajectory
+from curriculum.models.opening import checkpoints_in, number_in, open_model
+from curriculum.probe import Probe, Reading, Trajectory, testbed
 from curriculum.probe.answers import ask_persona, ask_probe, ask_task, reading_of
 from curriculum.probe.model import TextModel
 from curriculum.probe.modes import HYSTERESIS
 from curriculum.probe.neutral import with_control
 from curriculum.probe.ranking import CheckpointAnswers
 from curriculum.probe.suite import PERSONAS, Persona, Suite, Task
-from curriculum.proxy.checkpoint import SHAPE_FILE, TOKENIZER_FILE
+from curriculum.proxy.checkpoint import SHAPE_FILE, TOKENIZER_FILE, load_proxy
 
 _FORMAT = 1  # of the answer files; a change of scoring must not find old answers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A model to be asked: where it is, what it is called, and its place in its run."""
+    """A model to be asked: where it is, what it is called, and its place in the trajectory.
+
+    `step` is the number in its name, by which trainers and tables know it; the position where it has none.
+    """
 
     name: str
     position: int
     where: str
+    step: int | None = None
+
+    @property
+    def known_as(self) -> int:
+        """Return the number by which its losses are kept."""
+        return self.position if self.step is None else self.step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +133,7 @@ def _series(place: str) -> tuple[Checkpoint, ...]:
     if folder.is_dir() and not any((folder / name).exists() for name in ("config.json", SHAPE_FILE)):
         found = checkpoints_in(folder)
         return tuple(Checkpoint(name=path.name, position=position, where=str(path)) for position, path in found)
-    return (Checkpoint(name=folder.name or place, position=0, where=place),)
+    return (Checkpoint(name=folder.name or place, position=0, where=place, step=number_in(folder.name)),)
 
 
 def encoder_of(where: str) -> Callable[[str], list[int]] | None:
@@ -137,7 +146,25 @@ def encoder_of(where: str) -> Callable[[str], list[int]] | None:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-    return lambda text: list(tokenizer.encode(text).ids)
+    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def speaks_testbed(where: str) -> bool:
+    """Whether the model there is a proxy with the testbed's vocabulary."""
+    folder = Path(where)
+    if not (folder / SHAPE_FILE).exists() or (folder / TOKENIZER_FILE).exists():
+        return False
+    return load_proxy(folder).shape.vocabulary == testbed.VOCABULARY
+
+
+def same_tokenizer(checkpoints: Sequence[Checkpoint]) -> bool:
+    """Whether the models surely cut text alike: checkpoints of one folder, or proxies with the same tokenizer's file."""
+    folders = [Path(checkpoint.where) for checkpoint in checkpoints]
+    if len({folder.parent for folder in folders}) == 1:
+        return True
+    files = [folder / TOKENIZER_FILE for folder in folders]
+    proxies = all((folder / SHAPE_FILE).exists() for folder in folders)
+    return proxies and len({file.read_bytes() if file.exists() else b"" for file in files}) == 1
 
 
 def reads_text(where: str) -> bool:

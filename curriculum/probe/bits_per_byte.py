@@ -64,6 +64,21 @@ def load_continuations(
     return Continuations(name=name or source.stem, prompts=prompts, continuations=continuations, sizes=sizes)
 
 
+def check_continuations(suite: Continuations, *, vocabulary: int, context: int) -> None:
+    """Raise UserError, naming the row, for token ids or a length that a model of this vocabulary and context cannot read."""
+    for number, (prompt, continuation) in enumerate(zip(suite.prompts, suite.continuations, strict=True), start=1):
+        tokens = (*prompt, *continuation)
+        if max(tokens) >= vocabulary:
+            raise UserError(
+                f"suite {suite.name!r}, row {number}: token id {max(tokens)} is none of the model's {vocabulary}; was the "
+                "suite made with another tokenizer?"
+            )
+        if len(tokens) > context:
+            raise UserError(
+                f"suite {suite.name!r}, row {number}: {len(tokens)} tokens, but the model reads {context}; shorten or drop it"
+            )
+
+
 def bits_per_byte(suite: Continuations, model: AnswerModel, *, seed: int = 0) -> BitsPerByte:
     """Ask `model` for every continuation. Raises RunError when it gives something that is no probability."""
     (found,) = model.answer_log_probabilities(suite.prompts, (suite.continuations,))

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 from curriculum.errors import UserError
 from curriculum.probe.scoring import Reading
@@ -30,15 +33,26 @@ def standard_error(low: float, high: float) -> float:
 def calibrated_hysteresis(readings: Sequence[Reading], *, false_runs: float = 0.05) -> float:
     """Return the h that a true margin of zero oversteps, in any of `readings` of one probe, in a share `false_runs` of runs.
 
-    Bonferroni over the readings, both sides, with the median standard error. At least .05. Raises UserError without readings.
+    The chances of all readings, each with its own standard error and both sides, add up to that share. At least .05. Raises
+    UserError without readings.
     """
     if not readings:
         raise UserError("wanted readings to calibrate the hysteresis from, got none")
     if not 0 < false_runs < 1:
         raise UserError(f"wanted a share of false runs between 0 and 1, got {false_runs}")
-    error = float(np.median([standard_error(reading.low, reading.high) for reading in readings]))
-    quantile = NormalDist().inv_cdf(1 - false_runs / (2 * len(readings)))
-    return max(LEAST_HYSTERESIS, quantile * error)
+    errors = np.asarray([standard_error(reading.low, reading.high) for reading in readings])
+    errors = errors[errors > 0]
+    if not len(errors):
+        return LEAST_HYSTERESIS
+    most = float(errors.max()) * NormalDist().inv_cdf(1 - false_runs / (2 * len(errors)))  # enough, were all like the worst
+    if _chance(LEAST_HYSTERESIS, errors) <= false_runs:
+        return LEAST_HYSTERESIS
+    return float(brentq(lambda h: _chance(h, errors) - false_runs, LEAST_HYSTERESIS, most + LEAST_HYSTERESIS))
+
+
+def _chance(hysteresis: float, errors: npt.NDArray[np.float64]) -> float:
+    """Return the expected number of readings of a true zero that overstep `hysteresis`, either way."""
+    return float(2 * norm.sf(hysteresis / errors).sum())
 
 
 def calibrated_floor(untrained_control_margins: Sequence[float], *, false_share: float = 0.025) -> float:

@@ -42,6 +42,10 @@ class ItemSet:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def first(self, count: int | None) -> ItemSet:
+        """Return the first `count` items, all without a count."""
+        return ItemSet(prompts=self.prompts[:count], correct=self.correct[:count], shallow=self.shallow[:count])
+
 
 def load_items(path: Path | str, *, encode: Callable[[str], list[int]] | None = None) -> ItemSet:
     """Return the test items of a JSONL file.

@@ -134,7 +134,7 @@ def crossed_interval(values: Numbers) -> tuple[float, float]:
     if seeds == 1:
         return bootstrap_interval(values[0])
     by_item = _resamples(items)
-    by_seed = np.random.default_rng(seeds).integers(0, seeds, size=(_RESAMPLES, seeds))
+    by_seed = np.random.default_rng([seeds, items, 1]).integers(0, seeds, size=(_RESAMPLES, seeds))
     means = np.asarray([values[np.ix_(chosen, some)].mean() for chosen, some in zip(by_seed, by_item, strict=True)])
     low, high = np.quantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return float(low), float(high)

@@ -68,10 +68,10 @@ class ProbeSpecification:
 
 def _deal(path: Path, count: int, number: int, seed: int, encode: Callable[[str], list[int]] | None) -> ItemSet:
     items = load_items(path, encode=encode)
-    if len(items) < 2 * count:
+    if len(items) < max(2, number + 1) * count:
         raise FileError(
-            f"wanted at least {2 * count} items ({count} for the search and {count} fresh ones for the proof), got "
-            f"{len(items)}; add items or lower the probe's items to {len(items) // 2}",
+            f"wanted at least {max(2, number + 1) * count} items ({count} for the search and {count} fresh ones for each "
+            f"further draw), got {len(items)}; add items or lower the probe's items to {len(items) // max(2, number + 1)}",
             path=path,
         )
     chosen = shuffled(len(items), keyed_seed("deal", seed))[number * count : (number + 1) * count].tolist()

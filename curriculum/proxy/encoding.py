@@ -23,4 +23,4 @@ def encoder_for(mix: Mix) -> Callable[[str], list[int]] | None:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(file))
-    return lambda text: list(tokenizer.encode(text).ids)
+    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -110,6 +110,7 @@ def _read(folder: Path, request: RunRequest) -> Measured:
         trajectory = Trajectory.load(folder / "trajectory.parquet")
         loss = _read_loss(folder / "loss.parquet", set(request.mix.streams))
         bits = _read_bits(folder / "bits_per_byte.parquet", {suite.name for suite in request.suites})
+        _check_end(folder / "bits_per_byte.parquet", bits, request.samples)
     except FileError as error:
         raise RunError(str(error)) from None
     table = trajectory.table
@@ -133,9 +134,14 @@ def _read_loss(path: Path, streams: set[str]) -> pd.DataFrame:
     if missing:
         raise FileError(f"wanted the columns position, stream, loss; {missing[0]!r} is missing", path=path)
     last = loss[loss["position"] == loss["position"].max()]
-    if set(last["stream"]) != streams or not np.isfinite(loss["loss"]).all():
+    if set(last["stream"]) != streams or not np.isfinite(loss["loss"].astype(float)).all():
         raise FileError(f"wanted a finite loss of each of {', '.join(sorted(streams))} at the last position", path=path)
     return loss
+
+
+def _check_end(path: Path, table: pd.DataFrame, samples: int) -> None:
+    if len(table) and int(table["position"].max()) != samples:
+        raise FileError(f"the last position must be the run's end, sample {samples}, got {table['position'].max()}", path=path)
 
 
 def _read_bits(path: Path, suites: set[str]) -> pd.DataFrame:
@@ -148,6 +154,6 @@ def _read_bits(path: Path, suites: set[str]) -> pd.DataFrame:
     if missing:
         raise FileError(f"wanted the columns {', '.join(BITS_COLUMNS)}; {missing[0]!r} is missing", path=path)
     last = bits[bits["position"] == bits["position"].max()]
-    if set(last["suite"]) != suites or not np.isfinite(bits["bits_per_byte"]).all():
+    if set(last["suite"]) != suites or not np.isfinite(bits["bits_per_byte"].astype(float)).all():
         raise FileError(f"wanted finite bits per byte of each of {', '.join(sorted(suites))} at the last position", path=path)
     return bits

@@ -184,7 +184,7 @@ def _train(request: RunRequest, folder: Path, *, observe: Callable[[int], None],
         keep=keep,
     )
     loss = pd.DataFrame([asdict(row) for row in progress.losses], columns=["position", "stream", "loss"])
-    if not np.isfinite(loss["loss"]).all():
+    if not np.isfinite(loss["loss"].astype(float)).all():
         raise RunError(f"run {folder.name}: a held-out loss is not finite; lower the learning_rate")
     bits = pd.DataFrame([asdict(row) for row in progress.bits], columns=list(BITS_COLUMNS))
     return Trajectory.of(progress.readings), loss, bits

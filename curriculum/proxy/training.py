@@ -20,7 +20,7 @@ from torch.nn import functional
 from curriculum.errors import RunError, UserError
 from curriculum.mix import Mix
 from curriculum.probe import Probe, Reading, read_probe
-from curriculum.probe.bits_per_byte import Continuations, bits_per_byte
+from curriculum.probe.bits_per_byte import Continuations, bits_per_byte, check_continuations
 from curriculum.proxy.answers import ProxyAnswers
 from curriculum.proxy.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from curriculum.proxy.encoding import tokenizer_of
@@ -145,6 +145,8 @@ class _Loop:
         kept: frozenset[int],
     ) -> None:
         self.recipe, self.steps, self.probes, self.suites, self.kept = recipe, steps, probes, suites, kept
+        for suite in suites:
+            check_continuations(suite, vocabulary=vocabulary_of(mix), context=context)
         self.tokenizer = tokenizer_of(mix)
         shape = ModelShape(
             vocabulary=vocabulary_of(mix),
@@ -226,6 +228,10 @@ class _Loop:
     def restore(self, checkpoints: Path) -> Progress:
         """Go on from the newest checkpoint, if there is one."""
         saved = _saved(checkpoints)
+        held = {int(folder.name) for folder in saved}
+        lacking = min((position for position in self.kept if position not in held), default=None)
+        if lacking is not None:  # a checkpoint that is wanted now was not kept then: begin before it
+            saved = [folder for folder in saved if int(folder.name) < lacking]
         if not saved:
             return Progress()
         state = load_checkpoint(saved[-1], self.model, self.optimizer)
@@ -282,5 +288,5 @@ def _progress(state: dict[str, Any]) -> Progress:
     return Progress(
         readings=tuple((position, step, Reading(**reading)) for position, step, reading in state["readings"]),
         losses=tuple(LossRow(**row) for row in state["losses"]),
-        bits=tuple(BitsRow(**row) for row in state["bits"]),
+        bits=tuple(BitsRow(**row) for row in state.get("bits", [])),
     )

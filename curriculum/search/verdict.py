@@ -97,9 +97,11 @@ def paired_gain(arm: Arm, other: Arm, metric: str, comparisons: int = 1) -> Inte
     return mean_interval([left.metric(metric) - right.metric(metric) for left, right in pairs], confidence)
 
 
-def tail_gain(arm: Arm, other: Arm) -> Interval:
-    """Return the mean difference of time_general within the common tail."""
-    pairs = zip(arm.tail, other.tail, strict=True)
+def tail_gain(arm: Arm, other: Arm, metric: str = "time_general") -> Interval:
+    """Return the mean difference of time_general within the common tail; of bits per byte, at the end of runs with it."""
+    pairs = list(zip(arm.tail, other.tail, strict=True))
+    if metric == "bits_per_byte":
+        return mean_interval([left.metric(metric) - right.metric(metric) for left, right in pairs])
     return mean_interval([left.tail.time_general - right.tail.time_general for left, right in pairs])
 
 
@@ -141,7 +143,7 @@ def judge(study: Study, arm: Arm, static: Arm, comparisons: int) -> Verdict:
     """Return the verdict on the leading finalist; `arm.tail` and `static.tail` hold the runs with the common tail."""
     metric = study.objective.metric
     gain = paired_gain(arm, static, metric, comparisons)
-    lasting = tail_gain(arm, static) if arm.tail and static.tail else None
+    lasting = tail_gain(arm, static, metric) if arm.tail and static.tail else None
     broken = broken_constraints(study, arm, static)
     kind = _kind(gain, lasting, broken, pairs=len(arm.scores))
     words = _words(kind, arm, static, metric, gain, lasting, broken)
@@ -201,5 +203,8 @@ def arm_as_json(arm: Arm, static: Arm, metric: str, comparisons: int) -> dict[st
             "time_general_in_tail": mean_interval([score.tail.time_general for score in arm.tail]).as_json(),
             "final_margin": round(float(np.mean([score.measures.final_margin for score in arm.tail])), 6),
             "loss": {name: round(float(np.mean([score.loss[name] for score in arm.tail])), 6) for name in arm.tail[0].loss},
+            "bits_per_byte": {
+                name: round(float(np.mean([score.bits[name] for score in arm.tail])), 6) for name in arm.tail[0].bits
+            },
         }
     return found
