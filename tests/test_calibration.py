@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from curriculum.errors import UserError
 from curriculum.probe import Reading
-from curriculum.probe.calibration import LEAST_HYSTERESIS, calibrated_floor, calibrated_hysteresis
+from curriculum.probe.calibration import LEAST_HYSTERESIS, calibrated_floor, calibrated_hysteresis, standard_error
 from curriculum.probe.modes import modes_of
 from curriculum.probe.scoring import bootstrap_interval, crossed_interval
 
@@ -39,6 +41,12 @@ def test_more_noise_and_more_readings_ask_for_more() -> None:
         calibrated_hysteresis([])
     with pytest.raises(UserError, match="between 0 and 1"):
         calibrated_hysteresis(loud, false_runs=1.0)
+
+
+def test_both_sides_and_all_readings_share_the_chance() -> None:
+    loud = readings_of(np.random.default_rng(0).normal(0, 0.9, (1, 100))) * 10
+    error = standard_error(loud[0].low, loud[0].high)
+    assert calibrated_hysteresis(loud) == pytest.approx(error * NormalDist().inv_cdf(1 - 0.05 / 20), rel=1e-6)
 
 
 def test_early_quiet_readings_do_not_hide_the_loud_ones() -> None:

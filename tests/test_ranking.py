@@ -54,11 +54,11 @@ def test_the_same_items_make_a_small_difference_plain() -> None:
 
 def test_families_count_the_same_however_many_tasks_they_have() -> None:
     def score(weights: dict[str, float] | None) -> Ranked:
-        pair = [checkpoint(name, {"a/1": 0.0, "a/2": 0.0, "a/3": 0.0, "b/1": 1.0}) for name in ("1", "2")]
+        pair = [checkpoint(name, {"a/1": 0.2, "a/2": 0.2, "a/3": 0.2, "b/1": 1.0}) for name in ("1", "2")]
         return rank_checkpoints(pair, weights=weights)[0]
 
-    assert score(None).score == pytest.approx(0.5)
-    assert score({"a": 3.0}).score == pytest.approx(0.25)
+    assert score(None).score == pytest.approx(0.6)
+    assert score({"a": 3.0}).score == pytest.approx(0.4)
     with pytest.raises(UserError, match="no family 'c' was probed; there are a, b"):
         score({"c": 1.0})
     with pytest.raises(UserError, match="one of them above"):

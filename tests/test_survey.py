@@ -141,6 +141,10 @@ def test_demo_seeds_and_items_stay_apart() -> None:
     assert paired_difference(table.assign(correct=table["correct"] + 0.1), table) == pytest.approx((0.1, 0.1, 0.1))
     reading = reading_of(table, probe="p", family="f")
     assert reading.accuracy == 0.5 and reading.capable and np.isnan(reading.control_margin)
+    control = table.assign(part="control", correct=table["correct"] - 0.2 * (table["item"] < 1))  # above the floor, not surely
+    unsure = reading_of(pd.concat([table, control], ignore_index=True), probe="p", family="f", floor=-0.1)
+    assert unsure.control_margin > -0.1 and not unsure.capable
+    assert reading_of(pd.concat([table, control]), probe="p", family="f", floor=-0.9).capable
     with pytest.raises(UserError, match="no control"):
         margins_of(table, "control")
     with pytest.raises(UserError, match="the same items"):

@@ -119,7 +119,7 @@ def hops_of(trajectory: Trajectory, hysteresis: float = HYSTERESIS) -> list[Hop]
     found = []
     for name, table in trajectory.table.groupby("probe", sort=False):
         rows: list[Any] = [row for row in table.itertuples() if str(row.mode) != "unformed"]
-        sure = [row for row in rows if abs(row.margin) > hysteresis and (row.margin > 0) == (row.mode == "general")]
+        sure = [row for row in rows if abs(row.margin) > hysteresis]
         found += [_hop(str(name), before, after) for before, after in itertools.pairwise(sure) if before.mode != after.mode]
     return sorted(found, key=lambda hop: (hop.after_position, hop.probe))
 
