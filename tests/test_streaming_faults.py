@@ -238,7 +238,10 @@ def test_a_killed_worker_is_reported_and_the_run_goes_on_from_its_state(make_dat
     assert len(workers) == 2
     workers[0].kill()
     with pytest.raises(RuntimeError, match=r"DataLoader worker.*(killed|exited)"):
-        list(iterator)
+        try:
+            list(iterator)
+        except (OSError, EOFError):  # a batch lay ready whose memory the dead worker no longer hands over
+            time.sleep(60)  # torch's notice of the death, a signal, comes into this
     after = loader(make_dataset(mix=mix, batch_size=8), 2)
     after.load_state_dict(state)
     assert played + keys_of(after) == planned(mix.plan(SIZES))
