@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from curriculum.errors import DataError, FileError, RunError, UserError
 from curriculum.mix import Mix, Phase, Stream
@@ -23,11 +25,13 @@ from curriculum.probe.specification import PROOF_DRAW, ProbeSpecification, Suite
 from curriculum.proxy import training
 from curriculum.proxy.answers import ProxyAnswers
 from curriculum.proxy.checkpoint import load_proxy
+from curriculum.proxy.encoding import encoder_of_file
 from curriculum.proxy.feed import Batch, batches, heldout_batches, make_batch, vocabulary_of
 from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunRequest, load_run, perform
 from curriculum.streaming import StreamingDataset, testbed
+from curriculum.streaming.tokenizer import train_tokenizer
 
 RECIPE = Recipe(layers=1, width=16, heads=1, batch=16, readings=4)
 PROBES = (
@@ -253,6 +257,16 @@ def test_bits_per_byte_are_taken_with_the_losses_and_kept(request_of: RunRequest
     assert result.trajectory.table.equals(perform(request_of, tmp_path / "runs").trajectory.table)
     suite.write_text('{"prompt": [3, 4], "continuation": [5, 7], "bytes": 4}\n')
     assert asking.run_id() != result.folder.name
+
+
+def test_text_of_probes_is_encoded_as_packing_encodes_it(tmp_path: Path) -> None:
+    file = train_tokenizer(["one two three four " * 20], 257, tmp_path / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.enable_truncation(2)
+    tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
+    tokenizer.save(str(file))
+    ids = encoder_of_file(file)("one two")
+    assert len(ids) == 7 and 0 not in ids
 
 
 def test_a_checkpoint_without_its_shape_is_refused_in_words(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from curriculum.probe.neutral import with_control
 from curriculum.probe.ranking import CheckpointAnswers
 from curriculum.probe.suite import PERSONAS, Persona, Suite, Task
 from curriculum.proxy.checkpoint import SHAPE_FILE, TOKENIZER_FILE, load_proxy
+from curriculum.proxy.encoding import encoder_of_file
 
 _FORMAT = 1  # of the answer files; a change of scoring must not find old answers
 
@@ -141,12 +142,7 @@ def encoder_of(where: str) -> Callable[[str], list[int]] | None:
     folder = Path(where)
     if not (folder / SHAPE_FILE).exists():
         return open_model(where, device="cpu").encode
-    if not (folder / TOKENIZER_FILE).exists():
-        return None
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
+    return encoder_of_file(folder / TOKENIZER_FILE) if (folder / TOKENIZER_FILE).exists() else None
 
 
 def speaks_testbed(where: str) -> bool:

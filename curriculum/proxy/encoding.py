@@ -18,9 +18,12 @@ def tokenizer_of(mix: Mix) -> Path | None:
 def encoder_for(mix: Mix) -> Callable[[str], list[int]] | None:
     """Return an encoder of the mix's tokenizer, or None if its streams carry none."""
     file = tokenizer_of(mix)
-    if file is None:
-        return None
-    from tokenizers import Tokenizer
+    return None if file is None else encoder_of_file(file)
 
-    tokenizer = Tokenizer.from_file(str(file))
-    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+def encoder_of_file(file: Path) -> Callable[[str], list[int]]:
+    """Return an encoder of a `tokenizer.json`, as packing uses it: no special tokens, nothing cut. Raises DataError."""
+    from curriculum.streaming.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(file)
+    return lambda text: tokenizer.encode([text])[0].tolist()
