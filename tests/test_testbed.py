@@ -206,7 +206,7 @@ def test_bad_rows_are_refused_with_file_and_line(tmp_path: Path, bad: object, me
 def test_files_without_test_items_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="at least one row"):
         load_items(_write(tmp_path, {"split": "demo"}))
-    with pytest.raises(FileError, match="no such probe file"):
+    with pytest.raises(FileError, match="no such file"):
         load_items(tmp_path / "absent.jsonl")
 
 

@@ -11,17 +11,16 @@ it measures the right answer's probability alone, not whether a wrong one is mor
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from curriculum.errors import FileError, RunError, UserError
 from curriculum.probe.encoding import encode_continuation
+from curriculum.probe.jsonl import Row, read_rows
 from curriculum.probe.model import AnswerModel
 
 _Tokens = tuple[int, ...]
@@ -55,9 +54,7 @@ def load_continuations(
     Raises FileError with the line for malformed rows, an empty prompt or continuation, and text without a tokenizer.
     """
     source = Path(path)
-    rows = [
-        _pair(text, source, number, encode) for number, text in enumerate(_text_of(source).split("\n"), start=1) if text.strip()
-    ]
+    rows = [_pair(row, encode) for row in read_rows(source)]
     if not rows:
         raise FileError("wanted at least one prompt/continuation row, got none", path=source)
     prompts, continuations, sizes = zip(*rows, strict=True)
@@ -93,28 +90,15 @@ def bits_per_byte(suite: Continuations, model: AnswerModel, *, seed: int = 0) ->
     return BitsPerByte(suite=suite.name, value=float(bits.sum() / sizes.sum()), low=float(low), high=float(high))
 
 
-def _text_of(source: Path) -> str:
-    try:
-        return source.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise FileError("there is no such suite of prompts and continuations", path=source) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"wanted a readable UTF-8 file: {error}", path=source) from error
-
-
-def _pair(text: str, source: Path, number: int, encode: Callable[[str], list[int]] | None) -> tuple[_Tokens, _Tokens, int]:
-    try:
-        row: dict[str, Any] = json.loads(text)
-        prompt, continuation = row["prompt"], row["continuation"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        reason = 'wanted one JSON object a line with "prompt" and "continuation"'
-        raise FileError(reason, path=source, line=number) from None
-    try:
+def _pair(row: Row, encode: Callable[[str], list[int]] | None) -> tuple[_Tokens, _Tokens, int]:
+    missing = [key for key in ("prompt", "continuation") if key not in row.fields]
+    if missing:
+        raise row.fail(f"missing key {missing[0]!r}")
+    prompt, continuation = row.fields["prompt"], row.fields["continuation"]
+    with row.blame():
         if isinstance(prompt, str) and isinstance(continuation, str):
             return _of_text(prompt, continuation, encode)
-        return _of_tokens(prompt, continuation, row.get("bytes"))
-    except UserError as error:
-        raise FileError(str(error), path=source, line=number) from None
+        return _of_tokens(prompt, continuation, row.fields.get("bytes"))
 
 
 def _of_text(prompt: str, continuation: str, encode: Callable[[str], list[int]] | None) -> tuple[_Tokens, _Tokens, int]:
@@ -139,8 +123,3 @@ def _ids(value: object) -> _Tokens:
     if isinstance(value, list) and all(type(token) is int and token >= 0 for token in value):
         return tuple(value)
     return ()
-
-
-def mean_bits_per_byte(results: Sequence[BitsPerByte]) -> float:
-    """Return the mean over suites, each counting the same."""
-    return float(np.mean([result.value for result in results]))

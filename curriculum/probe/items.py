@@ -7,13 +7,12 @@ official suite's file and a user's own rows take the same road. Alternatives: ke
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from curriculum.errors import FileError, UserError
+from curriculum.probe.jsonl import Row, read_rows
 
 _KEYS = ("prompt", "correct_answer", "incorrect_answer")
 _Tokens = tuple[int, ...]
@@ -55,53 +54,30 @@ def load_items(path: Path | str, *, encode: Callable[[str], list[int]] | None = 
     with the line for malformed JSON, missing keys, empty or equal answers, and for a file without test items.
     """
     source = Path(path)
-    items = []
-    for number, text in enumerate(_lines(source), start=1):
-        if not text.strip():
-            continue
-        row = _row(text, source, number)
-        if row["split"] == "test":
-            items.append(_item(row, source, number, encode))
+    items = [_item(row, encode) for row in read_rows(source) if _split(row) == "test"]
     if not items:
         raise FileError('wanted at least one row with "split": "test", got none', path=source)
     prompts, correct, shallow = zip(*items, strict=True)
     return ItemSet(prompts=prompts, correct=correct, shallow=shallow)
 
 
-def _lines(source: Path) -> list[str]:
-    try:
-        return source.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise FileError("there is no such probe file", path=source) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"wanted a readable UTF-8 file: {error}", path=source) from error
+def _split(row: Row) -> object:
+    if "split" not in row.fields:
+        raise row.fail('missing key "split" (wanted "test", or "demo" to pass a row over)')
+    return row.fields["split"]
 
 
-def _row(text: str, source: Path, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FileError(f"wanted one JSON object a line: {error.msg}", path=source, line=number) from error
-    if not isinstance(row, dict):
-        raise FileError(f"wanted a JSON object, got {type(row).__name__}", path=source, line=number)
-    if "split" not in row:
-        raise FileError('missing key "split" (wanted "test", or "demo" to pass a row over)', path=source, line=number)
-    return row
-
-
-def _item(
-    row: dict[str, Any], source: Path, number: int, encode: Callable[[str], list[int]] | None
-) -> tuple[_Tokens, _Tokens, _Tokens]:
-    missing = [key for key in _KEYS if key not in row]
+def _item(row: Row, encode: Callable[[str], list[int]] | None) -> tuple[_Tokens, _Tokens, _Tokens]:
+    missing = [key for key in _KEYS if key not in row.fields]
     if missing:
-        raise FileError(f"missing key {', '.join(map(repr, missing))}", path=source, line=number)
+        raise row.fail(f"missing key {', '.join(map(repr, missing))}")
     try:
-        prompt, correct, shallow = (_token_ids(row[key], key, encode) for key in _KEYS)
+        prompt, correct, shallow = (_token_ids(row.fields[key], key, encode) for key in _KEYS)
     except ValueError as error:
-        raise FileError(str(error), path=source, line=number) from error
+        raise row.fail(str(error)) from error
     fault = _fault(prompt, correct, shallow)
     if fault is not None:
-        raise FileError(fault, path=source, line=number)
+        raise row.fail(fault)
     return prompt, correct, shallow
 
 
