@@ -142,7 +142,9 @@ def test_a_parameter_that_the_loss_does_not_see_has_a_gradient_of_zero(vectorise
     model, items = _proxy(), _items()
     plain = gradient_grams(model, items, vectorise=vectorise)
     model.module.layers[0].unused = nn.Parameter(torch.ones(3))  # type: ignore[index,union-attr]
-    for name, gram in gradient_grams(model, items, vectorise=vectorise).items():
+    found = gradient_grams(model, items, vectorise=vectorise)
+    assert found.keys() == plain.keys() and "layer 0" in found
+    for name, gram in found.items():
         _assert_close(gram, plain[name])
 
 
@@ -154,7 +156,9 @@ def test_memory_decides_the_blocks_and_not_the_result() -> None:
     ]
     example = 4 * sum(sizes)
     for memory in (1, 3 * example, 6 * example, 12 * example):  # one, one, two and four examples a block
-        for name, gram in gradient_grams(model, items, memory=memory).items():
+        found = gradient_grams(model, items, memory=memory)
+        assert found.keys() == whole.keys()
+        for name, gram in found.items():
             _assert_close(gram, whole[name])
 
 
@@ -210,7 +214,9 @@ def test_a_network_whose_vectorised_gradients_are_wrong_gets_them_one_by_one() -
         return output * (2 if torch._C._functorch.is_functorch_wrapped_tensor(inputs[0]) else 1)
 
     model.module.register_forward_hook(misled)
-    for name, gram in gradient_grams(model, items).items():
+    found = gradient_grams(model, items)
+    assert found.keys() == parameter_groups(model.module, outside=False).keys()
+    for name, gram in found.items():
         _assert_close(gram, _brute_force(model, items, list(parameter_groups(model.module)[name])))
 
 
