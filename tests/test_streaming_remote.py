@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 from streaming_help import Make, loader, planned
 from torch.utils.data import DataLoader
 
-from curriculum.errors import CurriculumError
+from curriculum.errors import CurriculumError, DataError
 from curriculum.mix import Mix, Order, Phase, Stream
 from curriculum.streaming import mosaic
 from curriculum.streaming.mds import write_stream
@@ -238,6 +238,21 @@ def test_a_hash_that_the_index_has_not_is_refused(
 ) -> None:
     dataset = make_dataset(**arguments_for(face, remotes[None], cache, download_retry=1), validate_hash="md5")
     with pytest.raises(CurriculumError, match=r"md5.*sha1"):
+        list(dataset)
+
+
+def test_without_a_mix_an_epoch_ends_though_both_threads_of_mosaic_fail(
+    make_dataset: Make, remotes: dict[str | None, Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_dataset(**arguments_for("plain", remotes[None], cache))
+    both = threading.Barrier(2, timeout=30)
+
+    def fail_together(*_: Any, **__: Any) -> None:
+        both.wait()
+        raise OSError("no such host")
+
+    monkeypatch.setattr(dataset, "prepare_shard", fail_together)
+    with pytest.raises(DataError, match="no such host"):
         list(dataset)
 
 

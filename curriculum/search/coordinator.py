@@ -77,7 +77,7 @@ class Coordinator:
         self.sizes, self.tokens_per_sample = stream_sizes(study)
         self.shares = study.shares(self.sizes)
         self.space = SearchSpace(study, self.shares)
-        self.workers = Workers(runs=self.folder, count=workers, on_finished=self._finished)
+        self.workers = Workers(runs=self.folder, count=workers, on_finished=self.observer.finished, heed=self._heed)
         self.static = study.mix("static", controls.static(self.shares))
 
     def run(self, budget: int) -> SearchResult:
@@ -109,12 +109,13 @@ class Coordinator:
             signal.signal(signal.SIGINT, before)
 
     def _interrupt(self, *_: object) -> None:
+        """Note the first Ctrl-C: raised here it could hit a finaliser, which swallows it and prints a traceback."""
+        if self._interrupted:
+            raise KeyboardInterrupt
         self._interrupted = True
-        raise KeyboardInterrupt
 
-    def _finished(self, outcome: Outcome) -> None:
-        """Tell the observer; a Ctrl-C that was swallowed (one raised inside a finaliser is) counts here."""
-        self.observer.finished(outcome)
+    def _heed(self) -> None:
+        """Raise KeyboardInterrupt where it can be handled, if Ctrl-C was pressed; called while runs are waited for."""
         if self._interrupted:
             raise KeyboardInterrupt
 

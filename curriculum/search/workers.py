@@ -25,6 +25,7 @@ from curriculum.errors import CurriculumError, ResourceError, RunError
 from curriculum.proxy.run import RunRequest, RunResult, load_run, perform
 
 _ATTEMPTS = 3
+_LOOK_SECONDS = 0.25  # between two looks whether the user wants to stop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,11 +40,15 @@ class Outcome:
 
 @dataclass(kw_only=True)
 class Workers:
-    """Trains requested runs on `count` processes; `on_finished` is told of every run, in order of completion."""
+    """Trains requested runs on `count` processes.
+
+    `on_finished` is told of every run, in order of completion. `heed` is called while runs are waited for and may raise.
+    """
 
     runs: Path
     count: int
     on_finished: Callable[[Outcome], None] = lambda _: None
+    heed: Callable[[], None] = lambda: None
     _pool: ProcessPoolExecutor | None = None
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
     _waiting: deque[RunRequest] = field(default_factory=deque)
@@ -56,6 +61,7 @@ class Workers:
         key = request.run_id()
         if key in self._known:
             return
+        self.heed()
         self._known.add(key)
         result = load_run(self.runs / key)
         if result is not None:
@@ -116,8 +122,9 @@ class Workers:
                 return
 
     def _wait(self) -> None:
+        self.heed()
         self._fill()
-        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        done, _ = wait(self._running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
         broken = False
         for future in done:
             if isinstance(future.exception(), BrokenProcessPool):

@@ -173,7 +173,11 @@ class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic
         return self._iterate_as_mosaic() if self._player is None else self._player.iterate()
 
     def _iterate_as_mosaic(self) -> Iterator[dict[str, Any]]:
-        yield from super().__iter__()
+        try:
+            yield from super().__iter__()
+        except RuntimeError:
+            if self._failure is None:
+                raise  # else it says no more than that a thread failed, which is told better below
         # Mosaic's class ends the epoch here as if it were complete, having only logged what its threads met.
         if self._failure is not None:
             raise DataError(
@@ -181,8 +185,15 @@ class StreamingDataset(mosaic.StreamingDataset):  # type: ignore[misc]  # Mosaic
             ) from self._failure
 
     def on_exception(self, future: Any) -> None:
-        """Keep what a thread of Mosaic's met, for the iteration to raise."""
-        self._failure = future.exception() or self._failure
+        """Keep what a thread of Mosaic's met, for the iteration to raise.
+
+        Such a thread leaves without counting itself out. The end of the epoch waits for two of its three threads, so that
+        with both downloading ones gone it would wait for ever; hence it is counted out here.
+        """
+        failure = future.exception()
+        if failure is not None:
+            self._failure = failure
+            self._iterator.on_exit()
         super().on_exception(future)
 
     def sample_ids(self, positions: Sequence[int] | Integers) -> Integers:
