@@ -42,7 +42,8 @@ from curriculum.probe.specification import PROOF_DRAW
 from curriculum.probe.testbed import LETTERS, MARK, WORDS
 from curriculum.proxy.run import RunRequest, perform
 from curriculum.proxy.training import one_thread
-from curriculum.search.study import Study, load_study
+from curriculum.search.study import Study
+from curriculum.search.study_file import load_study
 from curriculum.units import keyed_seed
 
 FOLDER = Path("runs/checkpoint-choice")

@@ -17,7 +17,7 @@ from curriculum.proxy.run import RunRequest, perform
 from curriculum.proxy.training import one_thread
 from curriculum.search import controls
 from curriculum.search.coordinator import stream_sizes
-from curriculum.search.study import load_study
+from curriculum.search.study_file import load_study
 from curriculum.streaming import StreamingDataset
 
 

@@ -58,7 +58,8 @@ from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.training import one_thread, train, training_loss
 from curriculum.search import controls
-from curriculum.search.study import Study, load_study
+from curriculum.search.study import Study
+from curriculum.search.study_file import load_study
 from curriculum.streaming import StreamingDataset
 from curriculum.streaming.mds import write_stream
 from curriculum.streaming.testbed import testbed_folder

@@ -21,7 +21,8 @@ from curriculum.probe.specification import PROOF_DRAW
 from curriculum.proxy.run import RunRequest
 from curriculum.search import controls
 from curriculum.search.objective import Score, score_run
-from curriculum.search.study import Study, load_study
+from curriculum.search.study import Study
+from curriculum.search.study_file import load_study
 from curriculum.search.workers import Workers
 
 GENERAL = {"arith": Fraction(1, 2), "icl": Fraction(1, 2)}

@@ -46,7 +46,8 @@ from curriculum.proxy.model import Proxy
 from curriculum.proxy.run import RunRequest, perform
 from curriculum.proxy.training import next_token_loss, one_thread
 from curriculum.search import controls
-from curriculum.search.study import Study, load_study
+from curriculum.search.study import Study
+from curriculum.search.study_file import load_study
 from curriculum.streaming import StreamingDataset
 
 CURRICULA = ("static", "hold-then-low", "ramp-up")

@@ -19,7 +19,8 @@ from unittest.mock import patch
 from curriculum.probe import AnswerModel, Probe, Reading, read_probe
 from curriculum.proxy import training
 from curriculum.search import controls
-from curriculum.search.study import Study, load_study
+from curriculum.search.study import Study
+from curriculum.search.study_file import load_study
 
 
 def seconds(study: Study, readings: int, probes: tuple[Probe, ...]) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from curriculum.proxy.mixture import Mixture, balance_loss, recorded_routing
 from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunRequest, perform
-from curriculum.search.study import default_study, load_study
+from curriculum.search.study_file import default_study, load_study
 
 SHAPE = ModelShape(vocabulary=40, layers=2, width=16, heads=2, context=9, experts=4, active_experts=2)
 

@@ -21,7 +21,8 @@ from curriculum.search import controls
 from curriculum.search.exposure import exact_rows, scale_to_exposure
 from curriculum.search.objective import Reference, Score, reference_of, search_value, violations
 from curriculum.search.space import SearchSpace
-from curriculum.search.study import Space, Study, default_study, load_study
+from curriculum.search.study import Space, Study
+from curriculum.search.study_file import default_study, load_study
 from curriculum.search.verdict import Arm, broken_constraints, judge, leader, mean_interval
 from curriculum.search.workload import count_runs
 

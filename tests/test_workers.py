@@ -16,7 +16,8 @@ from curriculum.probe.specification import ProbeSpecification
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunRequest
 from curriculum.search import workers as module
-from curriculum.search.workers import Outcome, Workers
+from curriculum.search.executor import Outcome
+from curriculum.search.workers import Workers
 
 DEADLY = 13
 

@@ -29,7 +29,7 @@ from curriculum.probe.selection import select
 from curriculum.probe.specification import PROOF_DRAW
 from curriculum.probe.suite import Suite
 from curriculum.probe.suite_files import load_suite
-from curriculum.search.study import load_study
+from curriculum.search.study_file import load_study
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ from curriculum.mix import Document
 
 def check_study(document: Document, *, as_json: bool, sizes: Mapping[str, int]) -> int:
     """Check a study file and print what it will search; return the exit code. Raises FileError with file and line."""
-    from curriculum.search.study import load_study
+    from curriculum.search.study_file import load_study
 
     study = load_study(document.path)
     found = find_streams(study.streams, document, sizes)

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from curriculum.mix import Mix
 from curriculum.proxy.run import RunRequest, RunResult, perform
 from curriculum.search.objective import score_run
-from curriculum.search.study import Study, load_study
+from curriculum.search.study import Study
+from curriculum.search.study_file import load_study
 
 
 def run(

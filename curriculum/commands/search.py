@@ -13,7 +13,8 @@ from rich.console import Console
 from curriculum.report.progress import SearchProgress
 from curriculum.report.search_table import print_search
 from curriculum.search.coordinator import Coordinator, SearchResult
-from curriculum.search.study import Study, load_study
+from curriculum.search.study import Study
+from curriculum.search.study_file import load_study
 from curriculum.search.workload import Workload, count_runs, estimate
 
 INTERRUPTED = 130

@@ -10,7 +10,7 @@ from time import monotonic
 
 from rich.console import Console
 
-from curriculum.search.workers import Outcome
+from curriculum.search.executor import Outcome
 from curriculum.units import format_seconds
 
 _PLAIN_SECONDS = 15.0  # without a terminal, at most one line in this time

@@ -1,6 +1,6 @@
 """The study: find a curriculum, prove it, write it down. Guided tour, in the order of work:
 
-study        the study file as a value
+study        what is searched, as a value; study_file reads it
 exposure     matrices of proportions whose exposure is exact
 space        parameters <-> curricula
 controls     curricula of equal exposure to be compared with

@@ -30,6 +30,7 @@ from curriculum.proxy.feed import stream_folder
 from curriculum.proxy.run import RunRequest, RunResult
 from curriculum.search import controls
 from curriculum.search.conclusion import Trial, describe, winning_mix
+from curriculum.search.executor import Outcome
 from curriculum.search.folder import StudyFolder, write_json
 from curriculum.search.objective import Reference, Score, reference_of, score_run, search_value, violations
 from curriculum.search.observer import Observer, Silent
@@ -37,7 +38,7 @@ from curriculum.search.proposals import Proposal, Proposals
 from curriculum.search.space import SearchSpace
 from curriculum.search.study import HAND_MADE, Study
 from curriculum.search.verdict import Arm, Verdict, judge, leader
-from curriculum.search.workers import Outcome, Workers
+from curriculum.search.workers import Workers
 from curriculum.streaming.index import read_index, read_manifest
 from curriculum.units import keyed_seed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from curriculum.search.workers import Outcome
+from curriculum.search.executor import Outcome
 
 
 class Observer(Protocol):

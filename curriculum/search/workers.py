@@ -22,20 +22,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from curriculum.errors import CurriculumError, ResourceError, RunError
-from curriculum.proxy.run import RunRequest, RunResult, load_run, perform
+from curriculum.proxy.run import RunRequest, load_run, perform
+from curriculum.search.executor import Outcome
 
 _ATTEMPTS = 3
 _LOOK_SECONDS = 0.25  # between two looks whether the user wants to stop
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """A run's result, or why there is none; `found` if its folder held it already."""
-
-    request: RunRequest
-    result: RunResult | None = None
-    failure: str | None = None
-    found: bool = False
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,240 @@
+"""Reads study files (`search/*.yaml`). Imports neither torch nor Optuna, so that `curriculum check` stays quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from curriculum.mix import Stream
+from curriculum.mix.document import Document, Node
+from curriculum.mix.reading import read_streams
+from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
+from curriculum.proxy.recipe import Recipe
+from curriculum.search.study import CONSTRAINTS, HAND_MADE, METRICS, Command, Objective, SearchSettings, Space, Study
+
+
+def default_study() -> Path:
+    """Return the path of the default study: inside an installed package, or in a checkout's `search/`."""
+    packaged = Path(__file__).with_name("default.yaml")
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "search" / "default.yaml"
+
+
+def load_study(path: Path | str | None = None) -> Study:
+    """Read a study file (the default study without a path). Raises FileError with file and line."""
+    document = Document.load(default_study() if path is None else path)
+    section = document.root.mapping(
+        required=("name", "streams", "length", "probes"),
+        optional=(
+            "version",
+            "seed",
+            "bits_per_byte",
+            "exposure",
+            "exposure_shares",
+            "target",
+            "proxy",
+            "controls",
+            "space",
+            "objective",
+            "search",
+        ),
+        refused={"target": "subsampling to a target's repetition comes with a later version; leave it out"},
+    )
+    if "version" in section and section["version"].count() != 1:
+        raise section["version"].fail("wanted version 1")
+    streams = read_streams(section["streams"])
+    proxy, command = _read_proxy(section.get("proxy"))
+    length = section["length"].mapping(required=("samples",))["samples"]
+    study = Study(
+        path=document.path,
+        name=section["name"].text(),
+        streams=streams,
+        samples=length.count(1),
+        probes=tuple(_read_probe(node) for node in section["probes"].list()),
+        suites=tuple(_read_suite(node) for node in section["bits_per_byte"].list()) if "bits_per_byte" in section else (),
+        recipe=proxy,
+        command=command,
+        exposure=section["exposure"].choice(("fixed", "free")) if "exposure" in section else "fixed",
+        exposure_shares=_read_shares(section.get("exposure_shares"), streams),
+        favour=_read_favour(section.get("controls"), streams),
+        space=_read_space(section.get("space")),
+        objective=_read_objective(section.get("objective")),
+        search=_read_search(section.get("search")),
+        seed=section["seed"].count() if "seed" in section else 0,
+    )
+    _check(study, document.root, length)
+    return study
+
+
+def _check(study: Study, root: Node, length: Node) -> None:
+    if not study.probes:
+        raise root.find(("probes",)).fail("wanted at least one probe")
+    asked = study.objective.metric == "bits_per_byte" or "bits_per_byte" in study.objective.subject_to
+    if asked and not study.suites:
+        raise root.find(("objective",)).fail(
+            "bits per byte need a suite: add `bits_per_byte: [{name: ..., file: SUITE.jsonl}]`"
+        )
+    names = [suite.name for suite in study.suites]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise root.find(("bits_per_byte", index)).fail(f"a suite named {name!r} is already there; give each its own name")
+    names = [probe.name for probe in study.probes]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise root.find(("probes", index)).fail(f"a probe named {name!r} is already there; give every probe its own name")
+    for index, probe in enumerate(study.probes):
+        if any(probe.family == other.family and probe.weight != other.weight for other in study.probes[:index]):
+            reason = (
+                f"the probes of family {probe.family!r} have different weights; a weight is the family's, give all the same"
+            )
+            raise root.find(("probes", index)).fail(reason)
+    if "/" in study.name or study.name.startswith("."):
+        raise root.find(("name",)).fail(f"the name becomes a folder, so it may not hold '/' or begin with '.': {study.name!r}")
+    if study.command is None:
+        with length.blame():
+            study.recipe.steps(study.samples)
+    wanted = [name for name in study.search.enqueue if name in HAND_MADE]
+    if wanted and not study.favour and study.search.enqueue != SearchSettings().enqueue:
+        raise root.find(("search", "enqueue")).fail(f"{wanted[0]} needs `controls: {{favour: [stream, ...]}}`")
+
+
+def _read_proxy(node: Node | None) -> tuple[Recipe, Command | None]:
+    if node is None:
+        return Recipe(), None
+    if "command" in node.items():
+        from curriculum.proxy.external import check_command
+
+        section = node.mapping(required=("command",), optional=("timeout", "retries", "batch", "readings"))
+        with section["command"].blame():
+            check_command(section["command"].text())
+        command = Command(
+            words=section["command"].text(),
+            timeout=section["timeout"].number() if "timeout" in section else 3600.0,
+            retries=section["retries"].count() if "retries" in section else 1,
+        )
+        return Recipe(), command
+    section = node.mapping(optional=(*_RECIPE, "population"))
+    if "population" in section and section["population"].count() != 1:
+        raise section["population"].fail("this version trains one proxy at a time; wanted population: 1")
+    values = {key: _RECIPE[key](entry) for key, entry in section.items() if key in _RECIPE}
+    with node.blame():
+        return Recipe(**values), None
+
+
+def _start(node: Node) -> Path | None:
+    return None if node.is_null else node.path()
+
+
+_RECIPE: dict[str, Any] = {
+    "model": lambda node: node.choice(("transformer",)),
+    "layers": lambda node: node.count(1),
+    "width": lambda node: node.count(1),
+    "heads": lambda node: node.count(1),
+    "context": lambda node: node.count(2),
+    "batch": lambda node: node.count(1),
+    "optimizer": lambda node: node.choice(("adamw",)),
+    "learning_rate": lambda node: node.number(),
+    "weight_decay": lambda node: float(node.decimal()),
+    "schedule": lambda node: node.choice(("constant", "cosine", "wsd")),
+    "start": _start,
+    "readings": lambda node: node.count(2),
+    "induction_initialisation": lambda node: node.boolean(),
+    "experts": lambda node: node.count(),
+    "active_experts": lambda node: node.count(1),
+    "balance": lambda node: float(node.decimal()),
+}
+
+
+def _read_probe(node: Node) -> ProbeSpecification:
+    section = node.mapping(required=("name", "family", "floor"), optional=("file", "builtin", "control", "items", "weight"))
+    values: dict[str, Any] = {"name": section["name"].text(), "family": section["family"].text()}
+    values["floor"] = section["floor"].number()
+    for key in ("file", "control"):
+        if key in section:
+            values[key] = section[key].path()
+    if "builtin" in section:
+        values["builtin"] = section["builtin"].text()
+    if "items" in section:
+        values["items"] = section["items"].count(2)
+    if "weight" in section:
+        values["weight"] = section["weight"].number()
+    with node.blame():
+        return ProbeSpecification(**values)
+
+
+def _read_suite(node: Node) -> SuiteSpecification:
+    section = node.mapping(required=("name", "file"))
+    return SuiteSpecification(name=section["name"].text(), file=section["file"].path())
+
+
+def _read_shares(node: Node | None, streams: Mapping[str, Stream]) -> dict[str, Decimal] | None:
+    if node is None:
+        return None
+    found = {name: weight.decimal() for name, weight in node.mapping(optional=tuple(streams)).items()}
+    if not any(found.values()):
+        raise node.fail("wanted at least one share above 0")
+    return found
+
+
+def _read_favour(node: Node | None, streams: Mapping[str, Stream]) -> tuple[str, ...]:
+    if node is None:
+        return ()
+    entry = node.mapping(required=("favour",))["favour"]
+    found = tuple(item.choice(tuple(streams)) for item in entry.list())
+    if not 0 < len(set(found)) < len(streams):
+        raise entry.fail("wanted some of the streams, neither none nor all")
+    return found
+
+
+def _read_space(node: Node | None) -> Space:
+    if node is None:
+        return Space()
+    section = node.mapping(optional=("knots", "shape", "rank", "orders", "granularity"))
+    values: dict[str, Any] = {}
+    if "knots" in section:
+        values["knots"] = section["knots"].count(2)
+    if "shape" in section:
+        values["shape"] = section["shape"].choice(("steps", "ramps"))
+    if "rank" in section:
+        values["rank"] = None if section["rank"].is_null else section["rank"].count(1)
+    if "orders" in section:
+        values["orders"] = tuple(item.choice(("shuffle", "sequential")) for item in section["orders"].list())
+    if "granularity" in section:
+        values["granularity"] = tuple(item.count(1) for item in section["granularity"].list())
+    return Space(**values)
+
+
+def _read_objective(node: Node | None) -> Objective:
+    if node is None:
+        return Objective()
+    section = node.mapping(optional=("metric", "subject_to", "burn_in", "common_tail"))
+    values: dict[str, Any] = {}
+    if "metric" in section:
+        values["metric"] = section["metric"].choice(METRICS)
+    if "subject_to" in section:
+        values["subject_to"] = tuple(item.choice(CONSTRAINTS) for item in section["subject_to"].list())
+    for key in ("burn_in", "common_tail"):
+        if key in section:
+            values[key] = section[key].decimal()
+            if values[key] >= 1:
+                raise section[key].fail(f"wanted a share of the run below 1, got {values[key]}")
+    return Objective(**values)
+
+
+def _read_search(node: Node | None) -> SearchSettings:
+    if node is None:
+        return SearchSettings()
+    counts = {"finalists": 1, "finalist_seeds": 2, "candidates": 1, "repeats": 1, "reference_seeds": 2, "ahead": 1}
+    section = node.mapping(optional=("sampler", "pruner", "enqueue", *counts))
+    values: dict[str, Any] = {key: section[key].count(least) for key, least in counts.items() if key in section}
+    if "sampler" in section:
+        values["sampler"] = section["sampler"].choice(("tpe", "gp", "random", "tpe-then-gp"))
+    if "pruner" in section:
+        section["pruner"].choice(("none",))
+    if "enqueue" in section:
+        values["enqueue"] = tuple(item.choice(("static", *HAND_MADE)) for item in section["enqueue"].list())
+    settings = SearchSettings(**values)
+    if settings.finalists > settings.candidates:
+        raise node.fail(f"wanted no more finalists than candidates, got {settings.finalists} > {settings.candidates}")
+    return settings
