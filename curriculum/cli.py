@@ -36,13 +36,79 @@ def cli() -> None:
 @click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where studies and runs are kept.")
 @click.option("--out", type=_FILE, default=Path("mixes"), show_default=True, help="Where the winner's mix file is written.")
 @click.option("--storage", help="Database URL of the trials. Default: SQLite in the study's folder.")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who trains: cores here, or Ray.",
+)
+@click.option("--address", help="Ray's: `auto`, ray://HOST:10001. Default: a Ray of its own on this machine.")
+@click.option("--reuse", type=_FILE, metavar="OLD", help="Folder of an older study whose trials are put to use.")
+@click.option("--split", "splits", multiple=True, metavar="OLD=NEW,NEW", help="OLD study's stream is now these; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Say runs, tokens and time; search nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
 def search(study: Path | None, **options: Any) -> int:
     """Search a STUDY (default: the embedded one), prove the winner, write its mix file. The same command goes on."""
+    options["splits"] = _splits(options["splits"])
+    _check_together(options)
     for library in ("OMP", "OPENBLAS", "MKL"):  # before numpy and torch read it: every run, and the sampler, uses one thread
         os.environ[f"{library}_NUM_THREADS"] = "1"
     from curriculum.commands.search import search as command
+
+    return command(study, **options)
+
+
+def _splits(texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return what `--split OLD=NEW,NEW` says, by old stream."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        old, _, news = text.partition("=")
+        names = tuple(name.strip() for name in news.split(","))
+        if not old.strip() or not all(names) or len(set(names)) < len(names):
+            raise click.BadParameter(f"wanted OLD=NEW,NEW with streams' names, got {text!r}", param_hint="--split")
+        if old.strip() in found:
+            raise click.BadParameter(f"stream {old.strip()!r} is split twice; name all its parts in one", param_hint="--split")
+        found[old.strip()] = names
+    return found
+
+
+def _check_together(options: dict[str, Any]) -> None:
+    if options["address"] is not None and options["executor"] != "ray":
+        raise click.UsageError("--address is that of a Ray cluster; add --executor ray, or leave it out")
+    if options["splits"] and options["reuse"] is None:
+        raise click.UsageError("--split says how streams of an older study were split; name that study's folder with --reuse")
+
+
+def _looking(command: Any) -> Any:
+    """Give a command the options that say which study is looked at."""
+    options = (
+        click.argument("study", type=_FILE, required=False),
+        click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where studies and runs are kept."),
+        click.option("--storage", help="Database URL of the trials, if the search was given one."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@_looking
+@click.option("--sort", type=click.Choice(["number", "value"]), default="number", show_default=True, help="Value: best first.")
+@click.option("--json", "as_json_document", is_flag=True, help="Print one JSON document.")
+def trials(study: Path | None, **options: Any) -> int:
+    """Show the trials of a STUDY (its folder, name or file; default: the embedded one), also while it is searched."""
+    from curriculum.commands.trials import trials as command
+
+    return command(study, **options)
+
+
+@cli.command()
+@_looking
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one.")
+def dashboard(study: Path | None, **options: Any) -> int:
+    """Show a STUDY in a browser, with optuna-dashboard; it changes nothing, also while the study is searched."""
+    from curriculum.commands.dashboard import dashboard as command
 
     return command(study, **options)
 

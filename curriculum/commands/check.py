@@ -76,16 +76,18 @@ def _check_tokens(tokens: Mapping[str, int | None], document: Document) -> None:
 
 
 def _countable(stream: Stream, found: KnownStream) -> Stream:
-    """Return the stream as the plan can compile it: tokens filled in; order and cap only where the size is known."""
+    """Return the stream as the plan can compile it: tokens filled in; order and cap only where an epoch's size is known."""
     stream = replace(stream, tokens_per_sample=found.tokens_per_sample)
-    return stream if found.size is not None else replace(stream, order=Order(), max_epochs=None)
+    known = found.size is not None or stream.subset is not None
+    return stream if known else replace(stream, order=Order(), max_epochs=None)
 
 
 def _line_of(message: str, mix: Mix, document: Document) -> int:
     """Return the line of the stream that the plan's message names, or of the mix's beginning."""
     for name in mix.streams:
         if f"stream {name!r}" in message:
-            return document.root.find(("streams", name)).line
+            field = ("subset",) if "subset asks for" in message else ()
+            return document.root.find(("streams", name, *field)).line
     key = next((key for key in ("lanes", "samples") if f"{key}:" in message), "name")
     return document.root.find((key,)).line
 
@@ -102,10 +104,14 @@ def _as_json(path: Path, exposure: Exposure, found: Mapping[str, KnownStream]) -
         "seed": mix.seed,
         "lanes": mix.lanes,
         "samples": exposure.total.stop,
-        "streams": {name: asdict(entry) for name, entry in found.items()},
+        "streams": {name: asdict(entry) | _subset(mix.streams[name]) for name, entry in found.items()},
         **exposure.as_document(),
         "warnings": exposure.warnings(),
     }
+
+
+def _subset(stream: Stream) -> dict[str, int]:
+    return {} if stream.subset is None else {"subset": stream.subset.samples}
 
 
 def _print(console: Console, path: Path, exposure: Exposure, found: Mapping[str, KnownStream], plan: Plan) -> None:

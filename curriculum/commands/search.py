@@ -6,16 +6,17 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from curriculum.report.progress import SearchProgress
 from curriculum.report.search_table import print_search
-from curriculum.search.coordinator import Coordinator, SearchResult
+from curriculum.search.coordinator import Coordinator, Means
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
-from curriculum.search.workload import Workload, count_runs, estimate
+from curriculum.search.workload import count_runs, estimate
 
 INTERRUPTED = 130
 
@@ -28,12 +29,16 @@ def search(
     workers: int | None = None,
     runs: Path = Path("runs"),
     out: Path = Path("mixes"),
+    executor: str = "local",
+    address: str | None = None,
+    reuse: Path | None = None,
+    splits: Mapping[str, Sequence[str]] | None = None,
     dry_run: bool = False,
     as_json: bool = False,
 ) -> int:
     """Search `budget` trials in all, prove the finalists, write the winner to `out`; returns the exit code.
 
-    Going on is the same call again. `workers` defaults to the number of cores.
+    Going on is the same call again. `workers` defaults to the number of cores; on a Ray cluster to the number of its.
     """
     console = Console(stderr=True)
     study = load_study(study_path)
@@ -41,9 +46,17 @@ def search(
     workload = count_runs(study, budget)
     if dry_run:
         return _announce_only(study, budget, runs=runs, workers=count, as_json=as_json)
+    means = Means(
+        runs=runs, out=out, workers=count, storage=storage, reuse=reuse, split=splits or {},
+        address=(address or "local") if executor == "ray" else None,
+    )  # fmt: skip
     console.print(f"Study {study.name!r}: {workload.words()}, on {count} workers.", highlight=False)
     try:
-        result = _run(study, budget, workload, console, runs=runs, out=out, workers=count, storage=storage)
+        with (
+            SearchProgress(console, workload.runs, count) as progress,
+            Coordinator(study, means, progress) as coordinator,
+        ):
+            result = coordinator.run(budget)
     except KeyboardInterrupt:
         console.print(
             f"\nInterrupted; every finished run is kept. Go on with:\n  {_same_command()}", markup=False, highlight=False
@@ -56,28 +69,10 @@ def search(
     return 0
 
 
-def _run(
-    study: Study,
-    budget: int,
-    workload: Workload,
-    console: Console,
-    *,
-    runs: Path,
-    out: Path,
-    workers: int,
-    storage: str | None,
-) -> SearchResult:
-    with (
-        SearchProgress(console, workload.runs, workers) as progress,
-        Coordinator(study, runs=runs, out=out, workers=workers, observer=progress, storage=storage) as coordinator,
-    ):
-        return coordinator.run(budget)
-
-
 def _announce_only(study: Study, budget: int, *, runs: Path, workers: int, as_json: bool) -> int:
-    coordinator = Coordinator(study, runs=runs, out=runs, workers=workers)
-    sample = coordinator.request("timing", coordinator.static, 0)
-    workload = estimate(study, budget, sample, workers, coordinator.tokens_per_sample)
+    coordinator = Coordinator(study, Means(runs=runs, out=runs, workers=workers))
+    sample = coordinator.runner.request("timing", coordinator.runner.static, 0)
+    workload = estimate(coordinator.study, budget, sample, workers, coordinator.tokens_per_sample)
     if as_json:
         print(
             json.dumps(
@@ -86,6 +81,8 @@ def _announce_only(study: Study, budget: int, *, runs: Path, workers: int, as_js
                     "search": workload.search,
                     "proof": workload.proof,
                     "tail": workload.tail,
+                    "schedule": workload.schedule,
+                    "more": workload.more,
                     "tokens": workload.tokens,
                     "seconds": workload.seconds,
                     "workers": workers,

@@ -4,6 +4,7 @@ Mix                   the whole file; `Mix.load(path)`, `mix.dump(path)`, `mix.p
 Stream                one named data source and how it may be read
 Phase                 a contiguous part of the run with start (and end) weights
 Order                 how a stream's windows follow one another
+Subset                a fixed part of a stream, played in place of all of it
 Document, Node        a YAML file whose values know their lines; study files are read with it too
 read_streams          the `streams:` section that mix files and study files share
 describe_difference   what changed between two canonical mixes, line by line
@@ -20,6 +21,7 @@ from curriculum.mix.order import Order
 from curriculum.mix.phase import Phase
 from curriculum.mix.reading import read_streams
 from curriculum.mix.stream import Stream
+from curriculum.mix.subset import Subset
 from curriculum.mix.writing import write_atomically
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Order",
     "Phase",
     "Stream",
+    "Subset",
     "describe_difference",
     "mix_from_canonical",
     "read_streams",

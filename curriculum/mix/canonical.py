@@ -20,6 +20,7 @@ from curriculum.mix.mix import Mix
 from curriculum.mix.order import Order
 from curriculum.mix.phase import Phase
 from curriculum.mix.stream import Stream
+from curriculum.mix.subset import Subset
 
 _ABSENT = object()
 
@@ -64,7 +65,9 @@ def mix_from_canonical(content: Mapping[str, Any], known: Mix) -> Mix:
 def _stream_of(content: Mapping[str, Any]) -> Stream:
     fields = {name: content[name] for name in ("format", "sequence_length", "tokens_per_sample", "max_epochs")}
     order = content["order"]
-    return Stream(local="past", order=Order(window=order["window"] if order["kind"] == "shuffle" else None), **fields)
+    subset = Subset(**content["subset"]) if "subset" in content else None
+    window = order["window"] if order["kind"] == "shuffle" else None
+    return Stream(local="past", order=Order(window=window), subset=subset, **fields)
 
 
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -102,6 +105,8 @@ def _stream(name: str, stream: Stream, digests: Mapping[str, str]) -> dict[str, 
     }
     if stream.token_dtype is None:  # mixes that do not say it keep the fingerprint they had before it could be said
         del fields["token_dtype"]
+    if stream.subset is not None:  # likewise
+        fields["subset"] = {"samples": stream.subset.samples, "seed": stream.subset.seed}
     return fields
 
 

@@ -16,6 +16,7 @@ from curriculum.mix.mix import Mix, Unit
 from curriculum.mix.order import Direction, Order, OrderKind
 from curriculum.mix.phase import Phase
 from curriculum.mix.stream import Stream, StreamFormat, TokenDtype
+from curriculum.mix.subset import Subset
 from curriculum.units import parse_count
 
 _Reader = Callable[[Node], Any]
@@ -64,6 +65,14 @@ def _read_order(node: Node) -> Order:
         return Order(**values)
 
 
+def _read_subset(node: Node) -> Subset:
+    if not node.is_mapping:
+        return Subset(samples=node.count(1))
+    section = node.mapping(required=("samples",), optional=("seed",))
+    seed = section["seed"].count() if "seed" in section else 0
+    return Subset(samples=section["samples"].count(1), seed=seed)
+
+
 def _read_phase(node: Node) -> Phase:
     section = node.mapping(required=("until", "weights"), optional=("to",))
     weights = _read_weights(section["weights"])
@@ -110,6 +119,7 @@ _STREAM: dict[str, _Reader] = {
     "tokens_per_sample": Node.count,
     "max_epochs": Node.count,
     "order": _read_order,
+    "subset": _read_subset,
     "download_retry": Node.count,
     "download_timeout": Node.number,
     "validate_hash": Node.text,

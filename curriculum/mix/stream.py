@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from curriculum.mix.fields import FieldError, location, one_of, optional_whole, text
 from curriculum.mix.order import Order
+from curriculum.mix.subset import Subset, checked_subset
 
 StreamFormat = Literal["mds", "megatron", "npy"]
 TokenDtype = Literal["uint8", "uint16", "uint32", "int32", "int64"]
@@ -25,7 +26,8 @@ class Stream:
     At least one of `local` and `remote`; paths are made absolute here, URLs and `local="testbed:NAME"` (an embedded
     stream) stay. `sequence_length` and `tokens_per_sample` count tokens, `download_timeout` seconds; `max_epochs` caps
     the passes over the stream. Of an npy stream, `token_dtype` is how tokens lie in files that do not say so themselves
-    (None: uint16), `eos_token` the token that ends a document. Raises UserError.
+    (None: uint16), `eos_token` the token that ends a document. `subset` plays a fixed part of the stream in place of all
+    of it (a number of samples, or a Subset); windows and epochs are then the subset's. Raises UserError.
     """
 
     local: str | None = None
@@ -38,6 +40,7 @@ class Stream:
     tokens_per_sample: int | None = None
     max_epochs: int | None = None
     order: Order = field(default_factory=Order)
+    subset: Subset | None = None
     download_retry: int | None = None
     download_timeout: float | None = None
     validate_hash: str | None = None
@@ -53,7 +56,12 @@ class Stream:
         self._check_tokens()
         if not isinstance(self.order, Order):
             raise FieldError(f"wanted an Order, got {self.order!r}", "order")
+        self._check_subset()
         self._check_download()
+
+    def played(self, size: int) -> int:
+        """Return how many samples an epoch has, of a stream of `size` samples: all of them, or its subset."""
+        return size if self.subset is None else self.subset.samples
 
     def _check_tokens(self) -> None:
         if self.token_dtype is not None:
@@ -61,6 +69,15 @@ class Stream:
         for name in ("token_dtype", "eos_token"):
             if self.format != "npy" and getattr(self, name) is not None:
                 raise FieldError(f"only an npy stream may say it, this one is {self.format}; remove it", name)
+
+    def _check_subset(self) -> None:
+        object.__setattr__(self, "subset", checked_subset(self.subset))
+        if self.subset is not None and self.order.kind in ("scored", "listed"):
+            reason = (
+                f"a {self.order.kind} order is of windows of the whole stream, so it cannot be played from a subset of it; "
+                "remove `subset`, or let the order be shuffle or sequential"
+            )
+            raise FieldError(reason, "subset")
 
     def _check_place(self) -> None:
         for name in ("local", "remote"):

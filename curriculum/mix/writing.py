@@ -24,6 +24,7 @@ from curriculum.mix.mix import Mix
 from curriculum.mix.order import Order
 from curriculum.mix.phase import Phase
 from curriculum.mix.stream import Stream
+from curriculum.mix.subset import Subset
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RESOLVER: Any = yaml.resolver.Resolver()
@@ -100,6 +101,7 @@ def _stream(stream: Stream, folder: Path | None) -> yaml.Node:
             "tokens_per_sample": _number(stream.tokens_per_sample),
             "max_epochs": _number(stream.max_epochs),
             "order": _order(stream.order, folder),
+            "subset": _subset(stream.subset),
             "download_retry": _number(stream.download_retry),
             "download_timeout": None if stream.download_timeout is None else _plain(stream.download_timeout),
             "validate_hash": _text(stream.validate_hash),
@@ -123,6 +125,12 @@ def _order(order: Order, folder: Path | None) -> yaml.Node | None:
             "window": _number(order.window),
         }
     )
+
+
+def _subset(subset: Subset | None) -> yaml.Node | None:
+    if subset is None or subset.seed == 0:
+        return None if subset is None else _scalar(str(subset.samples))
+    return _flow({"samples": _scalar(str(subset.samples)), "seed": _scalar(str(subset.seed))})
 
 
 def _phase(phase: Phase) -> yaml.Node:

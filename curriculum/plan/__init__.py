@@ -4,6 +4,7 @@ schedule      W_s(n), the integral of each stream's proportion, exact, in closed
 allocation    blocks of positions and how many samples of each stream every block holds
 lanes         the same counts dealt over several lanes, each lane's positions and draws exact, nothing walked
 permutation   keyed permutations of [0, n) that need no table
+subset        which samples of a stream are played, where not all are
 windows       a stream's j-th draw -> (epoch, sample, window), window by window
 window_files  score files and lists of windows, read from Parquet
 ownership     which windows belong to which lane, and in which order a lane plays its own

@@ -102,6 +102,7 @@ class Pages:
             else:
                 lanes = (start + chosen) % plan.lanes
                 located = plan.ledger.locate(own, draws[chosen], lanes, lane_draws[chosen], owner)
-            epochs[chosen], samples[chosen], windows[chosen] = located
+            epochs[chosen], windows[chosen] = located[0], located[2]
+            samples[chosen] = segment.in_stream(own, located[1])
         stop = min(blocks[-1].stop, self._plan.end(index))
         return Page(index=index, start=start, stop=stop, streams=streams, epochs=epochs, samples=samples, windows=windows)

@@ -195,7 +195,7 @@ class Plan:
             streams, windows = page.streams[inside], page.windows[inside]
             for own in np.unique(streams):
                 chosen = streams == own
-                found = self.segments[page.index].windows[own].ranges(windows[chosen])
+                found = self.segments[page.index].ranges(own, windows[chosen])
                 starts[here[chosen]], stops[here[chosen]] = found
         return starts.reshape(asked.shape), stops.reshape(asked.shape)
 

@@ -19,6 +19,7 @@ from curriculum.plan.lanes import LaneAllocation
 from curriculum.plan.ownership import Ownership, ownership_of
 from curriculum.plan.permutation import Integers
 from curriculum.plan.schedule import compile_schedule
+from curriculum.plan.subset import Chosen, chosen_of
 from curriculum.plan.window_files import windows_of
 from curriculum.plan.windows import Windows
 from curriculum.units import keyed_seed
@@ -28,7 +29,8 @@ from curriculum.units import keyed_seed
 class Segment:
     """A stretch of the run under one mix, from `start` on; `indexes` maps this mix's streams to the plan's.
 
-    `owners` has an entry per stream: None where all lanes share the stream as if they were one.
+    `owners` has an entry per stream: None where all lanes share the stream as if they were one. So has `chosen`: None
+    where all of the stream is played; else windows are of the subset's own samples, which it maps to the stream's.
     """
 
     start: int
@@ -38,12 +40,24 @@ class Segment:
     allocation: Allocation
     windows: tuple[Windows, ...]
     owners: tuple[Ownership | None, ...]
+    chosen: tuple[Chosen | None, ...]
     indexes: Integers
 
     def own(self, name: str) -> int | None:
         """Return the number of stream `name` in this mix, or None if the mix has no such stream."""
         names = self.allocation.names
         return names.index(name) if name in names else None
+
+    def in_stream(self, own: int, samples: Integers) -> Integers:
+        """Return, of samples that stream `own`'s windows gave, their numbers in the stream."""
+        chosen = self.chosen[own]
+        return samples if chosen is None else chosen.samples(samples)
+
+    def ranges(self, own: int, windows: Integers) -> tuple[Integers, Integers]:
+        """Return the samples [start, stop) of stream `own` that windows are drawn from; shapes as `windows`."""
+        starts, stops = self.windows[own].ranges(windows)
+        chosen = self.chosen[own]
+        return (starts, stops) if chosen is None else (chosen.starts(starts), chosen.starts(stops))
 
 
 def compile_segment(
@@ -72,8 +86,15 @@ def compile_segment(
         names=tuple(mix.streams),
         exact_lag=mix.unit == "samples",
     )
+    chosen = tuple(chosen_of(name, stream, sizes[name]) for name, stream in mix.streams.items())
     windows = tuple(
-        windows_of(name, stream, size=max(sizes[name], 1), key=keyed_seed(mix.seed, "stream", name), scores=scores)
+        windows_of(
+            name,
+            stream,
+            size=max(stream.played(sizes[name]), 1),
+            key=keyed_seed(mix.seed, "stream", name),
+            scores=scores,
+        )
         for name, stream in mix.streams.items()
     )
     return Segment(
@@ -84,6 +105,7 @@ def compile_segment(
         allocation=allocation if lanes == 1 else LaneAllocation.deal(allocation, lanes, before),
         windows=windows,
         owners=tuple(None if lanes == 1 else ownership_of(each, lanes) for each in windows),
+        chosen=chosen,
         indexes=np.arange(len(mix.streams)),
     )
 

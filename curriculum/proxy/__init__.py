@@ -8,5 +8,6 @@ answers      a proxy behind the probes' protocol
 training     the loop: batches in, readings out
 checkpoint   weights and optimizer as safetensors, state as JSON
 run          one proxy trained on one mix with one seed, and its folder
+population   many runs trained as one computation (population_model, _training, _readings, _checkpoint)
 external     a trainer of your own as a run
 """

@@ -7,9 +7,10 @@ rows of a batch share the places at which logits are made, so a few are made in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from curriculum.errors import UserError
 from curriculum.probe.model import Numbers
@@ -32,30 +33,52 @@ class ProxyAnswers:
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[Numbers]]:
         """Return the log-probability of every token of every answer (see `AnswerModel`)."""
-        asked = [[(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, each, strict=True)] for each in answers]
-        rows = _rows([pair for each in asked for pair in each])
-        found: dict[tuple[_Tokens, _Tokens], Numbers] = {}
-        for batch in _batches(list(rows), self.model.shape.vocabulary):
-            self._read(batch, rows, found)
-        return [[found[pair].copy() for pair in each] for each in asked]
+        return read_answers(self._logarithms, self.model.shape.vocabulary, prompts, answers)
 
-    def _read(
-        self, batch: Sequence[_Row], rows: dict[_Row, set[_Tokens]], found: dict[tuple[_Tokens, _Tokens], Numbers]
-    ) -> None:
-        """Read a batch of rows; look up what is asked of each."""
-        longest = max(len(prompt) + len(given) for prompt, given in batch)
-        first = min(len(prompt) for prompt, _ in batch) - 1
-        padded = [[*prompt, *given, *[0] * (longest - len(prompt) - len(given))] for prompt, given in batch]
+    def _logarithms(self, tokens: Tensor, positions: Tensor) -> Numbers:
         device = self.model.tokens.weight.device
-        logits = self.model(torch.tensor(padded, device=device), torch.arange(first, longest, device=device))
-        logarithms = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
-        asked = [(row, prompt, answer) for row, (prompt, given) in enumerate(batch) for answer in rows[prompt, given]]
-        places = [(row, len(prompt) - 1 - first + step) for row, prompt, answer in asked for step in range(len(answer))]
-        numbers = logarithms[*zip(*places, strict=True), [token for _, _, answer in asked for token in answer]]
-        start = 0
-        for _, prompt, answer in asked:
-            found[prompt, answer] = numbers[start : start + len(answer)]
-            start += len(answer)
+        logits = self.model(tokens.to(device), positions.to(device))
+        return torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
+
+
+def read_answers(
+    logarithms_of: Callable[[Tensor, Tensor], Numbers],
+    vocabulary: int,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[Sequence[int]]],
+) -> list[list[Numbers]]:
+    """Return the log-probability of every token of every answer, shape (..., its tokens).
+
+    `logarithms_of(tokens, positions)`: of rows (batch, time) the log-probabilities (..., batch, positions, vocabulary); what
+    stands before the batch, such as the members of a population, stands before an answer's tokens.
+    """
+    asked = [[(tuple(prompt), tuple(answer)) for prompt, answer in zip(prompts, each, strict=True)] for each in answers]
+    rows = _rows([pair for each in asked for pair in each])
+    found: dict[tuple[_Tokens, _Tokens], Numbers] = {}
+    for batch in _batches(list(rows), vocabulary):
+        _read(logarithms_of, batch, rows, found)
+    return [[found[pair].copy() for pair in each] for each in asked]
+
+
+def _read(
+    logarithms_of: Callable[[Tensor, Tensor], Numbers],
+    batch: Sequence[_Row],
+    rows: dict[_Row, set[_Tokens]],
+    found: dict[tuple[_Tokens, _Tokens], Numbers],
+) -> None:
+    """Read a batch of rows; look up what is asked of each."""
+    longest = max(len(prompt) + len(given) for prompt, given in batch)
+    first = min(len(prompt) for prompt, _ in batch) - 1
+    padded = [[*prompt, *given, *[0] * (longest - len(prompt) - len(given))] for prompt, given in batch]
+    logarithms = logarithms_of(torch.tensor(padded), torch.arange(first, longest))
+    asked = [(row, prompt, answer) for row, (prompt, given) in enumerate(batch) for answer in rows[prompt, given]]
+    places = [(row, len(prompt) - 1 - first + step) for row, prompt, answer in asked for step in range(len(answer))]
+    in_row, at_place = (list(numbers) for numbers in zip(*places, strict=True))
+    numbers: Numbers = logarithms[..., in_row, at_place, [token for _, _, answer in asked for token in answer]]
+    start = 0
+    for _, prompt, answer in asked:
+        found[prompt, answer] = numbers[..., start : start + len(answer)]
+        start += len(answer)
 
 
 def _rows(pairs: Sequence[tuple[_Tokens, _Tokens]]) -> dict[_Row, set[_Tokens]]:

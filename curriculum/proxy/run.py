@@ -23,7 +23,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,14 +31,18 @@ import pandas as pd
 from curriculum import __version__
 from curriculum.errors import CurriculumError, RunError, UserError
 from curriculum.mix import Mix, Stream
-from curriculum.probe import Trajectory
-from curriculum.probe.bits_per_byte import load_continuations
+from curriculum.probe import Probe, Trajectory
+from curriculum.probe.bits_per_byte import Continuations, load_continuations
 from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
 from curriculum.proxy.recipe import Recipe
+from curriculum.proxy.stopping import StopRule
 from curriculum.streaming.index import read_index
 from curriculum.units import keyed_seed
 
-_RECORD = "run.json"
+if TYPE_CHECKING:
+    from curriculum.proxy.training import Progress  # torch, which a look at finished runs need not pay for
+
+RECORD = "run.json"
 BITS_COLUMNS = ("position", "suite", "bits_per_byte")
 Measured = tuple[Trajectory, pd.DataFrame, pd.DataFrame]  # readings, losses, bits per byte
 _PACKAGES = ("torch", "mosaicml-streaming", "numpy")
@@ -48,7 +52,7 @@ _PACKAGES = ("torch", "mosaicml-streaming", "numpy")
 class RunRequest:
     """Everything that decides a run. `draw` says which items of each probe are asked (see `ProbeSpecification`).
 
-    `command` replaces our proxy by a trainer of the user's own (see `external`).
+    `command` replaces our proxy by a trainer of the user's own (see `external`). `stop` says where the run may end early.
     """
 
     label: str
@@ -63,6 +67,7 @@ class RunRequest:
     command: str | None = None
     command_timeout: float = 3600.0
     command_retries: int = 1
+    stop: StopRule | None = None
 
     def played_mix(self) -> Mix:
         """Return the mix with this run's length, and with data drawn by this run's seed."""
@@ -88,7 +93,9 @@ class RunRequest:
             "proxy": recipe if self.command is None else {"command": self.command},
             "probes": probes,
             "items": [self.draw, self.item_seed],
-        } | ({"suites": [[suite.name, str(suite.file)] for suite in self.suites]} if self.suites else {})
+            **({"suites": [[suite.name, str(suite.file)] for suite in self.suites]} if self.suites else {}),
+            **({} if self.stop is None else {"stop": self.stop.as_json()}),
+        }
 
     def run_id(self) -> str:
         """Return the name of the run's folder: its label, seed and a hash of its identity."""
@@ -109,6 +116,12 @@ class RunResult:
     loss: pd.DataFrame
     bits: pd.DataFrame
     seconds: float
+
+    @property
+    def stopped(self) -> int | None:
+        """Where the run was ended before its end, in samples; None for a whole one."""
+        last = int(self.trajectory.table["position"].max())
+        return last if last < self.samples else None
 
     def final_loss(self) -> dict[str, float]:
         """Return each stream's held-out loss at the end of the run."""
@@ -133,11 +146,11 @@ def perform(
     Raises RunError, DataError.
     """
     folder = runs / request.run_id()
-    if (folder / _RECORD).exists():
+    if (folder / RECORD).exists():
         found = load_run(folder)
         if found is not None and _holds_checkpoints(folder, request, keep):
             return found
-        (folder / _RECORD).unlink()
+        (folder / RECORD).unlink()
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     started = monotonic()
@@ -148,7 +161,7 @@ def perform(
 
         measured = train_outside(request, folder)
     seconds = monotonic() - started
-    _write(request, folder, measured, seconds)
+    write_run(request, folder, measured, seconds)
     if request.command is None and not keep:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     trajectory, loss, bits = measured
@@ -166,26 +179,39 @@ def _holds_checkpoints(folder: Path, request: RunRequest, keep: int) -> bool:
 
 
 def _train(request: RunRequest, folder: Path, *, observe: Callable[[int], None], keep: int) -> Measured:
-    from curriculum.proxy.encoding import encoder_for
     from curriculum.proxy.training import train
 
-    mix = request.played_mix()
-    _check_probes(request)
-    encode = encoder_for(mix)
+    probes, suites = questions(request)
     progress = train(
-        mix,
+        request.played_mix(),
         request.recipe,
         seed=request.seed,
         samples=request.samples,
-        probes=[probe.draw(request.draw, seed=request.item_seed, encode=encode) for probe in request.probes],
-        suites=[load_continuations(suite.file, name=suite.name, encode=encode) for suite in request.suites],
+        probes=probes,
+        suites=suites,
         checkpoints=folder / "checkpoints",
         observe=observe,
         keep=keep,
+        stop=request.stop,
     )
+    return measured(progress, folder.name)
+
+
+def questions(request: RunRequest) -> tuple[list[Probe], list[Continuations]]:
+    """Return the probes and suites a run is asked. Raises UserError, FileError for such as its streams cannot be asked."""
+    from curriculum.proxy.encoding import encoder_for
+
+    _check_probes(request)
+    encode = encoder_for(request.mix)
+    probes = [probe.draw(request.draw, seed=request.item_seed, encode=encode) for probe in request.probes]
+    return probes, [load_continuations(suite.file, name=suite.name, encode=encode) for suite in request.suites]
+
+
+def measured(progress: Progress, run_id: str) -> Measured:
+    """Return a finished run's progress as tables. Raises RunError when a held-out loss is not finite."""
     loss = pd.DataFrame([asdict(row) for row in progress.losses], columns=["position", "stream", "loss"])
     if not np.isfinite(loss["loss"].astype(float)).all():
-        raise RunError(f"run {folder.name}: a held-out loss is not finite; lower the learning_rate")
+        raise RunError(f"run {run_id}: a held-out loss is not finite; lower the learning_rate")
     bits = pd.DataFrame([asdict(row) for row in progress.bits], columns=list(BITS_COLUMNS))
     return Trajectory.of(progress.readings), loss, bits
 
@@ -224,7 +250,8 @@ def _digest_of_version(path: Path, modified: int, size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _write(request: RunRequest, folder: Path, measured: Measured, seconds: float) -> None:
+def write_run(request: RunRequest, folder: Path, measured: Measured, seconds: float, *, population: int = 1) -> None:
+    """Fill the folder of a finished run; `population` is how many runs were trained as one with it, itself counted."""
     trajectory, loss, bits = measured
     request.played_mix().dump(folder / "mix.yaml")
     _replace(folder / "trajectory.parquet", trajectory.save)
@@ -234,10 +261,11 @@ def _write(request: RunRequest, folder: Path, measured: Measured, seconds: float
         **request.identity(),
         "label": request.label,
         "seconds": round(seconds, 3),
+        **({"population": population} if population > 1 else {}),
         "versions": {"curriculum": __version__, "python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
     }
-    _replace(folder / _RECORD, lambda path: path.write_text(json.dumps(record, indent=1)))
+    _replace(folder / RECORD, lambda path: path.write_text(json.dumps(record, indent=1)))
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
@@ -249,7 +277,7 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 def load_run(folder: Path) -> RunResult | None:
     """Return the run that a folder holds, or None when it is not whole."""
     try:
-        record: Mapping[str, Any] = json.loads((folder / _RECORD).read_text())
+        record: Mapping[str, Any] = json.loads((folder / RECORD).read_text())
         samples, seconds = int(record["samples"]), float(record["seconds"])
         trajectory = Trajectory.load(folder / "trajectory.parquet")
         loss = pd.read_parquet(folder / "loss.parquet")

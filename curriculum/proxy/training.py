@@ -6,7 +6,7 @@ position. So a run that was killed is done again, or goes on from its last check
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from curriculum.errors import RunError, UserError
 from curriculum.mix import Mix
-from curriculum.probe import Probe, Reading, read_probe
+from curriculum.probe import Probe, Reading, Trajectory, read_probe
 from curriculum.probe.bits_per_byte import Continuations, bits_per_byte, check_continuations
 from curriculum.proxy.answers import ProxyAnswers
 from curriculum.proxy.checkpoint import load_checkpoint, load_weights, save_checkpoint
@@ -28,12 +28,13 @@ from curriculum.proxy.feed import Batch, batches, heldout_batches, vocabulary_of
 from curriculum.proxy.mixture import balance_loss, recorded_routing
 from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.recipe import Recipe
+from curriculum.proxy.stopping import StopRule
 from curriculum.streaming import StreamingDataset
 from curriculum.units import keyed_seed
 
-_LOSS_EVERY = 8  # readings between two measurements of held-out loss
+LOSS_EVERY = 8  # readings between two measurements of held-out loss
 _CHECKPOINT_SECONDS = 60.0  # shorter runs are simply done again after a kill
-_HELDOUT_BATCH = 256
+HELDOUT_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +75,11 @@ def train(
     checkpoints: Path,
     observe: Callable[[int], None] = lambda _: None,
     keep: int = 0,
+    stop: StopRule | None = None,
 ) -> Progress:
     """Train one proxy and return what was measured. `observe` is told the position after every stretch.
+
+    A run that `stop` ends returns what was measured by then.
 
     Leaves a rolling checkpoint under `checkpoints` at most every minute and goes on from the newest one it finds there.
     `keep` checkpoints stay as `checkpoints/<position>`, each at a reading, as evenly spaced as those are, the last at the
@@ -86,13 +90,15 @@ def train(
     with one_thread():
         dataset = StreamingDataset(mix=mix, batch_size=recipe.batch)
         try:
-            context = _context(recipe, dataset)
+            context = context_of(recipe, dataset)
             loop = _Loop(mix, recipe, seed=seed, steps=steps, probes=probes, suites=suites, context=context, kept=kept)
             progress = loop.restore(checkpoints)
             written = monotonic()
             for position in range(loop.position, samples, samples // recipe.readings):
                 progress = loop.stretch(dataset, position, position + samples // recipe.readings, progress)
                 observe(loop.position)
+                if stop is not None and stop.ends(Trajectory.of(progress.readings), loop.position):
+                    break
                 due = monotonic() - written > _CHECKPOINT_SECONDS and loop.position < samples
                 if due or loop.position in kept:
                     loop.save(checkpoints, progress)
@@ -114,6 +120,35 @@ def kept_positions(samples: int, readings: int, keep: int) -> frozenset[int]:
     return frozenset(samples // readings * -(-readings * number // keep) for number in range(1, keep + 1))
 
 
+def first_model(recipe: Recipe, *, seed: int, vocabulary: int, context: int) -> Proxy:
+    """Return the proxy with which a run begins. Raises DataError when its `start` is missing, damaged or of another shape."""
+    shape = ModelShape(
+        vocabulary=vocabulary,
+        layers=recipe.layers,
+        width=recipe.width,
+        heads=recipe.heads,
+        context=context,
+        induction_initialisation=recipe.induction_initialisation,
+        experts=recipe.experts,
+        active_experts=recipe.active_experts,
+    )
+    model = Proxy(shape, torch.Generator().manual_seed(keyed_seed("model", seed)))
+    if recipe.start is not None:
+        load_weights(recipe.start, model)
+    return model
+
+
+def context_of(recipe: Recipe, dataset: StreamingDataset) -> int:
+    """Return the longest sequence of a run's proxy in tokens: what the recipe says, else the length of its samples."""
+    return recipe.context or len(dataset.__getitems__([0])[0]["tokens"])
+
+
+def losses_due(position: int, recipe: Recipe, steps: int) -> bool:
+    """Say whether held-out losses and bits per byte are measured at the reading of this position."""
+    step = position // recipe.batch
+    return step * recipe.readings // steps % LOSS_EVERY == 0 or step == steps
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Sums differ in their last bits with the number of threads; a run always uses one."""
@@ -123,10 +158,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _context(recipe: Recipe, dataset: StreamingDataset) -> int:
-    return recipe.context or len(dataset.__getitems__([0])[0]["tokens"])
 
 
 class _Loop:
@@ -148,19 +179,7 @@ class _Loop:
         for suite in suites:
             check_continuations(suite, vocabulary=vocabulary_of(mix), context=context)
         self.tokenizer = tokenizer_of(mix)
-        shape = ModelShape(
-            vocabulary=vocabulary_of(mix),
-            layers=recipe.layers,
-            width=recipe.width,
-            heads=recipe.heads,
-            context=context,
-            induction_initialisation=recipe.induction_initialisation,
-            experts=recipe.experts,
-            active_experts=recipe.active_experts,
-        )
-        self.model = Proxy(shape, torch.Generator().manual_seed(keyed_seed("model", seed)))
-        if recipe.start is not None:
-            load_weights(recipe.start, self.model)
+        self.model = first_model(recipe, seed=seed, vocabulary=vocabulary_of(mix), context=context)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
@@ -174,8 +193,7 @@ class _Loop:
         step = self.position // self.recipe.batch
         model = ProxyAnswers(self.model)
         readings = tuple((self.position, step, read_probe(probe, model)) for probe in self.probes)
-        reading = step * self.recipe.readings // self.steps
-        due = reading % _LOSS_EVERY == 0 or step == self.steps or self.position in self.kept
+        due = losses_due(self.position, self.recipe, self.steps) or self.position in self.kept
         return Progress(
             readings=progress.readings + readings,
             losses=progress.losses + (self.losses() if due else ()),
@@ -188,10 +206,7 @@ class _Loop:
             group["lr"] = rate
         loss = training_loss(self.model, batch, balance=self.recipe.balance)
         if not torch.isfinite(loss):
-            raise RunError(
-                f"the training loss became {loss.item()} at sample {self.position}; lower the learning_rate "
-                f"(now {self.recipe.learning_rate})"
-            )
+            raise RunError(diverged(loss.item(), self.position, self.recipe))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -214,12 +229,7 @@ class _Loop:
 
     def save(self, checkpoints: Path, progress: Progress) -> None:
         """Write a checkpoint and drop the older ones, except those to be kept."""
-        state = {
-            "position": self.position,
-            "readings": [[position, step, asdict(reading)] for position, step, reading in progress.readings],
-            "losses": [asdict(row) for row in progress.losses],
-            "bits": [asdict(row) for row in progress.bits],
-        }
+        state = {"position": self.position, **progress_state(progress)}
         save_checkpoint(checkpoints / str(self.position), self.model, self.optimizer, state, tokenizer=self.tokenizer)
         for old in _saved(checkpoints)[:-1]:
             if int(old.name) not in self.kept:
@@ -236,7 +246,12 @@ class _Loop:
             return Progress()
         state = load_checkpoint(saved[-1], self.model, self.optimizer)
         self.position = int(state["position"])
-        return _progress(state)
+        return progress_of(state)
+
+
+def diverged(loss: float, position: int, recipe: Recipe) -> str:
+    """Return what to say of a run whose training loss is not finite."""
+    return f"the training loss became {loss} at sample {position}; lower the learning_rate (now {recipe.learning_rate})"
 
 
 def next_token_loss(model: Proxy, batch: Batch) -> Tensor:
@@ -264,7 +279,7 @@ def training_loss(model: Proxy, batch: Batch, *, balance: float) -> Tensor:
 
 def _mean_loss(model: Proxy, batch: Batch) -> float:
     total, counted = 0.0, 0
-    for tokens, targets in zip(batch.tokens.split(_HELDOUT_BATCH), batch.targets.split(_HELDOUT_BATCH), strict=True):
+    for tokens, targets in zip(batch.tokens.split(HELDOUT_BATCH), batch.targets.split(HELDOUT_BATCH), strict=True):
         part = Batch(tokens=tokens, targets=targets)
         asked = int(targets[:, 1:].sum())
         total += float(next_token_loss(model, part)) * asked
@@ -284,7 +299,17 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
-def _progress(state: dict[str, Any]) -> Progress:
+def progress_state(progress: Progress) -> dict[str, Any]:
+    """Return progress as JSON; `progress_of` reads it."""
+    return {
+        "readings": [[position, step, asdict(reading)] for position, step, reading in progress.readings],
+        "losses": [asdict(row) for row in progress.losses],
+        "bits": [asdict(row) for row in progress.bits],
+    }
+
+
+def progress_of(state: Mapping[str, Any]) -> Progress:
+    """Return the progress that `progress_state` wrote."""
     return Progress(
         readings=tuple((position, step, Reading(**reading)) for position, step, reading in state["readings"]),
         losses=tuple(LossRow(**row) for row in state["losses"]),

@@ -14,7 +14,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from curriculum.mix import Mix, Phase
+from curriculum.mix import Mix, Phase, Stream
 from curriculum.plan import Plan
 from curriculum.plan.schedule import proportions
 from curriculum.units import format_count
@@ -29,7 +29,8 @@ class Gift:
     requested_start, requested_stop:  its share at the beginning and end of the part (None for the whole run)
     requested, realised:              its mean share of the unit, as asked for and as counted
     samples, tokens:                  how much that is (tokens None where unknown)
-    epochs:                           passes over the stream from the run's beginning to the part's end (None: unknown)
+    epochs:                           passes over the stream, or the subset of it that is played, from the run's
+                                      beginning to the part's end (None: unknown)
     """
 
     requested_start: float | None
@@ -72,7 +73,8 @@ class Exposure:
                     f"stream {name!r} is repeated {gift.epochs:.2f} times; beyond {MANY_EPOCHS} epochs repeated data "
                     "teaches much less than new data: lower its weights, cap it with max_epochs, or add data"
                 )
-            if self.sizes[name] is None and self.mix.streams[name].max_epochs is not None:
+            stream = self.mix.streams[name]
+            if self.sizes[name] is None and stream.subset is None and stream.max_epochs is not None:
                 found.append(f"stream {name!r} has a max_epochs that cannot be checked while its size is unknown")
         return found
 
@@ -125,7 +127,7 @@ class _Counter:
         total = sum(amounts.values())
         gifts = {}
         for name in self.mix.streams:
-            size = self.sizes[name]
+            size = epoch_samples(self.mix.streams[name], self.sizes[name])
             gifts[name] = Gift(
                 requested_start=None if asked is None else asked[name][0],
                 requested_stop=None if asked is None else asked[name][1],
@@ -136,6 +138,11 @@ class _Counter:
                 epochs=used[name] / size if size else None,
             )
         return Part(start=start, stop=stop, streams=gifts)
+
+
+def epoch_samples(stream: Stream, size: int | None) -> int | None:
+    """Return how many samples an epoch of a stream of `size` samples has: all or its subset; None where unknown."""
+    return stream.played(size or 0) or None
 
 
 def _times(count: int, tokens: int | None) -> int | None:
@@ -165,6 +172,12 @@ def exposure_tables(exposure: Exposure) -> Iterator[Table]:
     yield _total_table(exposure)
 
 
+def shown_size(stream: Stream, size: int | None) -> str:
+    """Return a stream's size in words: 1,000, or 40 of 1,000 where a subset is played."""
+    full = "unknown" if size is None else f"{size:,}"
+    return full if stream.subset is None else f"{stream.subset.samples:,} of {full}"
+
+
 def _phase_table(title: str, part: Part) -> Table:
     ramp = any(gift.requested_start != gift.requested_stop for gift in part.streams.values())
     columns = ("from", "to") if ramp else ()
@@ -179,8 +192,9 @@ def _total_table(exposure: Exposure) -> Table:
     title = f"whole run: {exposure.total.stop:,} samples, shares of {exposure.mix.unit}"
     table = _table(title, "stream", "requested", "realised", "samples", "tokens", "epochs", "cap", "size")
     for name, gift in exposure.total.streams.items():
-        size, cap = exposure.sizes[name], exposure.mix.streams[name].max_epochs
-        places = "unknown" if size is None else f"{size:,}", "-" if cap is None else str(cap)
+        stream = exposure.mix.streams[name]
+        size, cap = shown_size(stream, exposure.sizes[name]), stream.max_epochs
+        places = size, "-" if cap is None else str(cap)
         row = _share(gift.requested), _share(gift.realised), f"{gift.samples:,}", *_common(gift), places[1], places[0]
         many = gift.epochs is not None and gift.epochs > MANY_EPOCHS
         table.add_row(name, *row, style="yellow" if many else None)

@@ -71,6 +71,24 @@ def schedule_chart(
     return picture
 
 
+def schedule_strip(shares: Sequence[Sequence[float]], *, colour: bool = True, ascii_only: bool = False) -> Text:
+    """Return the picture as one line without axes, each column showing its two largest streams; shares as above."""
+    palette = _Palette(colour=colour, ascii_only=ascii_only)
+    strip = Text()
+    for cell in _rows(shares, 1)[0]:
+        strip.append(*palette.draw(cell, None))
+    return strip
+
+
+def strip_legend(names: Sequence[str], *, colour: bool = True, ascii_only: bool = False) -> Text:
+    """Return one line that says which colour (or glyph) is which stream."""
+    palette, text = _Palette(colour=colour, ascii_only=ascii_only), Text()
+    for stream, name in enumerate(names):
+        text.append("  " if stream else "").append(*palette.draw(Cell(upper=stream, lower=stream, eighths=0), None))
+        text.append(f" {name}")
+    return text
+
+
 def _rows(shares: Sequence[Sequence[float]], height: int) -> list[list[Cell]]:
     columns = [[_cell(column, row / height, (row + 1) / height) for row in range(height)] for column in shares]
     return [[column[row] for column in columns] for row in range(height)]

@@ -12,7 +12,8 @@ from rich.table import Table
 def print_search(document: Mapping[str, Any], console: Console) -> None:
     """Print what `search --json` holds, for a person."""
     table = Table(title="Proof: same exposure, fresh seeds, fresh probe items", title_justify="left")
-    for column in ("curriculum", "pairs", "time general (95 %)", "gain over static", "area", "final margin", "mean loss"):
+    gained = f"gain over static ({document['confidence']:.1%})"
+    for column in ("curriculum", "pairs", "time general (95 %)", gained, "area", "final margin", "mean loss"):
         table.add_column(column, justify="left" if column == "curriculum" else "right")
     for arm in sorted([*document["finalists"], *document["controls"]], key=lambda arm: -arm["time_general"]["mean"]):
         found = arm in document["finalists"]
@@ -27,6 +28,8 @@ def print_search(document: Mapping[str, Any], console: Console) -> None:
         )
     console.print(table)
     _print_tail(document, console)
+    _print_schedule(document, console)
+    _print_front(document, console)
     console.print(document["words"], markup=False, highlight=False)
     if document["best_hand_made"] is not None:
         gain = document["gain_over_best_hand_made"]
@@ -53,8 +56,39 @@ def _print_tail(document: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _interval(found: Mapping[str, float]) -> str:
-    return f"{found['mean']:.2f} \\[{found['low']:.2f}, {found['high']:.2f}]"
+def _print_schedule(document: Mapping[str, Any], console: Console) -> None:
+    arms = [arm for arm in [*document["finalists"], *document["controls"]] if arm["under_target_schedule"] is not None]
+    if not arms:
+        return
+    table = Table(title=f"Under the full run's schedule, {document['target_schedule']}", title_justify="left")
+    for column in ("curriculum", "pairs", "gain over static (95 %)"):
+        table.add_column(column, justify="left" if column == "curriculum" else "right")
+    for arm in arms:
+        under = arm["under_target_schedule"]
+        gain = "" if arm["name"] == "static" else _interval(under["gain_over_static"])
+        table.add_row(arm["name"], str(under["pairs"]), gain)
+    console.print(table)
+
+
+def _print_front(document: Mapping[str, Any], console: Console) -> None:
+    if document["front"] is None:
+        return
+    table = Table(title="Front: no other is as good in both and better in one", title_justify="left")
+    columns = ("curriculum", "pairs", "gain over static", "mean loss (95 %)", "loss saved", "dominates static")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "curriculum" else "right")
+    for point in document["front"]:
+        compared = [point["gain_over_static"], point["loss_saved_over_static"]]
+        gain, saved = ("" if point["name"] == "static" else _interval(found, 3) for found in compared)
+        better = "yes" if point["dominates_static"] else ""
+        table.add_row(point["name"], str(point["pairs"]), gain, _interval(point["mean_loss"], 3), saved, better)
+    console.print(table)
+
+
+def _interval(found: Mapping[str, float | None], digits: int = 2) -> str:
+    """Return a mean with its interval; a missing end is one that the pairs are too few for."""
+    low, high = (f"{end:.{digits}f}" if end is not None else "?" for end in (found["low"], found["high"]))
+    return f"{found['mean']:.{digits}f} \\[{low}, {high}]"
 
 
 def _mean(losses: Mapping[str, float]) -> float:

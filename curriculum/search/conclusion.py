@@ -12,22 +12,38 @@ from curriculum.errors import RunError
 from curriculum.mix import Mix
 from curriculum.proxy.run import RunRequest
 from curriculum.search.objective import Score, as_json
+from curriculum.search.pareto import describe_front, front_words
 from curriculum.search.proposals import Proposal
+from curriculum.search.statistics import mean_interval
 from curriculum.search.study import HAND_MADE, Study
-from curriculum.search.verdict import Arm, Verdict, arm_as_json, mean_interval, paired_gain
+from curriculum.search.target import without_target
+from curriculum.search.verdict import (
+    Arm,
+    Verdict,
+    confidence_of,
+    metric_of,
+    narrow,
+    paired_differences,
+    paired_gain,
+    scheduled_gain,
+)
 
 _BEST_TRIALS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """A proposal with its score (None: its run failed) and its run (None: the data cannot play it)."""
+    """A proposal with its score (None: its run failed or was stopped, or it was never tried) and its run.
+
+    `request` is None where the data cannot play it; `stopped` is where its run was ended early, in samples.
+    """
 
     proposal: Proposal
     request: RunRequest | None
     score: Score | None
     value: float
     excess: float
+    stopped: int | None = None
 
 
 def describe(
@@ -36,27 +52,84 @@ def describe(
     """Return the search as JSON; `names` are the finalists among the `arms`."""
     static, first, metric = arms["static"], arms[verdict.arm], study.objective.metric
     best = max((arms[name] for name in HAND_MADE if name in arms), key=lambda arm: arm.mean(metric), default=None)
+    front = describe_front(study, arms, names) if study.objective.pareto else None
+    against_best = None if best is None else paired_gain(study, first, best, metric, len(names)).as_json()
     return {
         "verdict": verdict.kind,
-        "words": verdict.words,
+        "words": verdict.words if front is None else f"{verdict.words} {front_words(front)}",
         "mix": None,
         "winner": verdict.arm if verdict.kind in ("winner", "transient") else None,
         "leader": verdict.arm,
         "gain_over_static": verdict.gain.as_json(),
+        "confidence": round(verdict.confidence, 6),
+        "shrunken_gain": round(verdict.shrunken, 6),
+        "more_pairs": verdict.more_pairs,
+        "equal_within": narrow(metric),
+        "simplest": verdict.simplest,
         "gain_in_tail": None if verdict.tail_gain is None else verdict.tail_gain.as_json(),
-        "final_margin_over_static": paired_gain(first, static, "final_margin").as_json(),
+        "target_schedule": study.objective.target_schedule,
+        "gain_under_target_schedule": None if verdict.scheduled_gain is None else verdict.scheduled_gain.as_json(),
+        "final_margin_over_static": mean_interval(paired_differences(first, static, "final_margin")).as_json(),
         "broken_constraints": list(verdict.broken),
         "best_hand_made": None if best is None else best.name,
-        "gain_over_best_hand_made": None if best is None else paired_gain(first, best, metric, len(names)).as_json(),
-        "finalists": [arm_as_json(arms[name], static, metric, len(names)) for name in names],
-        "controls": [arm_as_json(arm, static, metric, len(names)) for name, arm in arms.items() if name not in names],
+        "gain_over_best_hand_made": against_best,
+        "finalists": [arm_as_json(study, arms[name], static, len(names)) for name in names],
+        "controls": [arm_as_json(study, arm, static, len(names)) for name, arm in arms.items() if name not in names],
+        "front": front,
         "trials": len(trials),
-        "failed": sum(trial.score is None for trial in trials),
+        "failed": sum(trial.score is None and trial.stopped is None for trial in trials),
+        "stopped": sum(trial.stopped is not None for trial in trials),
         "best_trials": [
             {"trial": trial.proposal.number, "name": trial.proposal.name, "value": trial.value, **as_json(trial.score)}
             for trial in sorted(trials, key=lambda trial: -trial.value)[:_BEST_TRIALS]
             if trial.score is not None
         ],
+    }
+
+
+def arm_as_json(study: Study, arm: Arm, static: Arm, comparisons: int) -> dict[str, Any]:
+    """Return an arm as the `finalists` and `controls` of `search --json` hold it; its gain is of the study's metric."""
+    metric = study.objective.metric
+    return {
+        "name": arm.name,
+        "pairs": len(arm.scores),
+        "phases": arm.phases,
+        "time_general": mean_interval([score.measures.time_general for score in arm.scores]).as_json(),
+        "gain_over_static": paired_gain(study, arm, static, metric, comparisons).as_json(),
+        "confidence": round(confidence_of(study, len(arm.scores), comparisons), 6),
+        "area": round(arm.mean("area"), 6),
+        "final_margin": round(arm.mean("final_margin"), 6),
+        "hops": round(arm.mean("hops"), 6),
+        "worst_probe": round(arm.mean("worst_probe"), 6),
+        "loss": {name: round(loss, 6) for name, loss in arm.loss().items()},
+        "bits_per_byte": {name: round(bits, 6) for name, bits in arm.bits().items()},
+        "after_tail": _after_tail(arm),
+        "under_target_schedule": _under_schedule(study, arm, static),
+    }
+
+
+def _after_tail(arm: Arm) -> dict[str, Any] | None:
+    if not arm.tail:
+        return None
+    tail = Arm(name=arm.name, scores=arm.tail)
+    return {
+        "time_general_in_tail": mean_interval([score.tail.time_general for score in arm.tail]).as_json(),
+        "final_margin": round(tail.mean("final_margin"), 6),
+        "loss": {name: round(loss, 6) for name, loss in tail.loss().items()},
+        "bits_per_byte": {name: round(bits, 6) for name, bits in tail.bits().items()},
+    }
+
+
+def _under_schedule(study: Study, arm: Arm, static: Arm) -> dict[str, Any] | None:
+    """Return what an arm is worth under the full run's learning-rate schedule."""
+    if not (arm.scheduled and static.scheduled):
+        return None
+    metric = study.objective.metric
+    values = [metric_of(score, metric) for score in arm.scheduled]
+    return {
+        "pairs": len(arm.scheduled),
+        metric: mean_interval(values).as_json(),
+        "gain_over_static": scheduled_gain(arm, static, metric).as_json(),
     }
 
 
@@ -70,13 +143,19 @@ def winning_mix(
     values = {name: mean_interval([score.metric(metric) for score in arms[name].scores]) for name in (verdict.arm, "static")}
     provenance = {
         "study": study.name,
-        "trial": trial.proposal.number,
+        "trial": None if trial.score is None else trial.proposal.number,  # None: the surrogate's optimum, never tried
         "seeds": list(seeds),
         "verdict": verdict.kind,
-        "score": {metric: values[verdict.arm].as_json(), "gain": verdict.gain.as_json()},
+        "score": {
+            metric: values[verdict.arm].as_json(),
+            "gain": verdict.gain.as_json(),
+            "confidence": round(verdict.confidence, 6),
+            "shrunken_gain": round(verdict.shrunken, 6),
+        },
         "control": {"name": "static", metric: values["static"].as_json()},
         "gain_in_tail": None if verdict.tail_gain is None else verdict.tail_gain.as_json(),
+        "gain_under_target_schedule": None if verdict.scheduled_gain is None else verdict.scheduled_gain.as_json(),
         "created": created,
         "versions": {"curriculum": __version__, "torch": version("torch"), "optuna": version("optuna")},
     }
-    return replace(trial.request.mix, name=study.name, provenance=provenance)
+    return without_target(replace(trial.request.mix, name=study.name, provenance=provenance), study)

@@ -3,7 +3,8 @@
 Idea: a curriculum is a matrix of knots x streams. Scaling rows to one and weighted columns to the streams' shares
 (Sinkhorn and Knopp, 1967) keeps the shape of the proposal and fixes the exposure - up to rounding. Rounding must not
 spoil it, since `plan.counts` of all trials and controls have to be identical: all rows but one are rounded to
-thousandths of a thousandth, and the last is solved for as exact fractions, then written as integers. Alternatives:
+thousandths of a thousandth, and the last is solved for as exact fractions, then written as integers. No weight may be
+rounded to 0: the run's last sample goes to a stream that still has weight, so counts would differ. Alternatives:
 rejecting proposals with another exposure (none would remain), or a tolerance (a control with more of the good data is
 no control). The price is one row of weights with long integers.
 """
@@ -20,8 +21,11 @@ import numpy.typing as npt
 from curriculum.errors import UserError
 
 Matrix = npt.NDArray[np.float64]
-_DENOMINATORS = (10**6, 10**9, 10**12)  # the first that leaves no weight negative: short numbers where they do
+_DENOMINATORS = (10**6, 10**9, 10**12, 10**15)  # the first that leaves every weight above 0: short numbers where they do
 _SWEEPS = 500
+_CLOSE = 1e-10  # of a share: where scaling ends
+_STATIC = 1e-5  # of the shares is put into every row, so that rounding leaves no weight without its part
+_NOTHING = 1e-300  # keeps a stream without a share at nothing / nothing = 0
 
 
 def scale_to_exposure(matrix: Matrix, durations: Sequence[int], shares: Sequence[Fraction]) -> Matrix:
@@ -30,9 +34,9 @@ def scale_to_exposure(matrix: Matrix, durations: Sequence[int], shares: Sequence
     weights = np.asarray(durations, dtype=np.float64) / sum(durations)
     targets = np.asarray([float(share) for share in shares])
     for _ in range(_SWEEPS):
-        found = found * (targets / (weights @ found))
+        found = found * (targets / np.maximum(weights @ found, _NOTHING))
         found = found / found.sum(axis=1, keepdims=True)
-        if np.abs(weights @ found - targets).max() < 1e-12:
+        if (np.abs(weights @ found - targets) <= _CLOSE * targets).all():
             break
     return found
 
@@ -40,11 +44,16 @@ def scale_to_exposure(matrix: Matrix, durations: Sequence[int], shares: Sequence
 def exact_rows(matrix: Matrix, durations: Sequence[int], shares: Sequence[Fraction]) -> list[list[int]]:
     """Return integer weights near `matrix` (knots, streams) whose exposure is exactly `shares`.
 
-    Row k counts `durations[k]` times. Raises UserError when a share is too small to be held in every row.
+    Row k counts `durations[k]` times; rows that are the shares up to rounding are the shares exactly. Raises UserError when
+    a share is too small to be held in every row.
     """
+    static = np.asarray([float(share) for share in shares])
+    if np.allclose(matrix, static, rtol=1e-6, atol=0):
+        return [_integers(shares)] * len(matrix)
+    roomy = (1 - _STATIC) * matrix + _STATIC * static
     for denominator in _DENOMINATORS:
-        rows = _with_exact_exposure(np.asarray(matrix), durations, shares, denominator)
-        if all(part >= 0 for row in rows for part in row):
+        rows = _with_exact_exposure(roomy, durations, shares, denominator)
+        if all(part > 0 or share == 0 == part for row in rows for part, share in zip(row, shares, strict=True)):
             return [_integers(row) for row in rows]
     raise UserError(
         f"an exposure share of {float(min(shares)):.2g} is too small to be spread over {len(matrix)} knots; "
@@ -57,23 +66,26 @@ def _with_exact_exposure(
 ) -> list[list[Fraction]]:
     """Round every row but one, and solve for that one: the row whose smallest entry has most room."""
     solved = int(np.argmax(matrix.min(axis=1) * np.asarray(durations)))
-    rows = [_rounded(row, denominator) for row in matrix]
-    total = sum(durations)
-    rest = [
-        (share * total - sum(durations[k] * rows[k][s] for k in range(len(rows)) if k != solved)) / durations[solved]
-        for s, share in enumerate(shares)
+    parts = [_rounded(row, denominator) for row in matrix]
+    others = [
+        sum(length * row[s] for k, (length, row) in enumerate(zip(durations, parts, strict=True)) if k != solved)
+        for s in range(len(shares))
     ]
-    rows[solved] = rest
+    total = sum(durations) * denominator
+    rows = [[Fraction(part, denominator) for part in row] for row in parts]
+    rows[solved] = [
+        (share * total - other) / (durations[solved] * denominator) for share, other in zip(shares, others, strict=True)
+    ]
     return rows
 
 
-def _rounded(row: Matrix, denominator: int) -> list[Fraction]:
-    """Round a row of proportions to integers over a common denominator, by largest remainder."""
+def _rounded(row: Matrix, denominator: int) -> list[int]:
+    """Round a row of proportions to integers that sum to the denominator, by largest remainder."""
     scaled = row / row.sum() * denominator
     floors = np.floor(scaled).astype(np.int64)
     lacking = denominator - int(floors.sum())
     floors[np.argsort(floors - scaled, kind="stable")[:lacking]] += 1
-    return [Fraction(int(value), denominator) for value in floors]
+    return [int(value) for value in floors]
 
 
 def _integers(row: Sequence[Fraction]) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from curriculum.probe import RunMeasures
 from curriculum.proxy.run import RunResult
+from curriculum.proxy.stopping import prefix_value
 from curriculum.search.study import Study
 
 _BITS_SLACK = 0.02  # bits a byte, likewise
@@ -76,13 +77,9 @@ def _limits(of_runs: Sequence[Mapping[str, float]], slack: float) -> dict[str, f
 
 
 def search_value(study: Study, score: Score) -> float:
-    """Return what the sampler maximises.
-
-    time_general ties most losers at the same value while the mean margin still separates them (76 % of pairs against
-    65 %), so the sampler sees the mean of both; any other metric is seen as it is.
-    """
-    metric = score.metric(study.objective.metric)
-    return (metric + score.measures.area) / 2 if study.objective.metric == "time_general" else metric
+    """Return what the sampler maximises: the metric, of time_general and area the mean (see `prefix_value`)."""
+    metric = study.objective.metric
+    return score.metric(metric) if metric == "bits_per_byte" else prefix_value(score.measures, metric)
 
 
 def violations(study: Study, score: Score, reference: Reference, *, slack: float = 1.0) -> dict[str, float]:

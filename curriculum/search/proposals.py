@@ -1,33 +1,45 @@
-"""Optuna proposes curricula. The only module that imports it.
+"""The trials of a study on disk, and what its proposer may know of them.
 
-Idea: one coordinator asks and tells. The sampler of trial n is seeded by n and sees exactly the results of trials 0 to
-n - ahead, and the parameters of those after them, whatever the number of workers and whenever they finish: it is asked
-in a study in memory that holds just that. What it says is put into the storage as a waiting trial, in one write, and
-only then tried; so a study is the same to the bit with one worker or eight, after kills at any instant, and when the
-budget grows. Trials live in SQLite (Optuna's journal file does not survive a torn write). The price is that a slow trial
-holds back proposals once `ahead` others are done.
+Idea: one coordinator asks and tells. The proposer of trial n (see `samplers`) is seeded by n and sees exactly the
+results of trials 0 to n - ahead, and the parameters of those after them, whatever the number of workers and whenever
+they finish; it keeps nothing from one proposal to the next. What it says is put into the storage as a waiting trial, in
+one write, and only then tried; so a study is the same to the bit with one worker or eight, after kills at any instant,
+and when the budget grows (but for the published peers, which plan for a budget). Trials are Optuna's, in SQLite with a
+write-ahead log (its journal file does not survive a torn write). The price is that a slow trial holds back proposals
+once `ahead` others are done.
+
+Several processes may share a database: each thinks for itself, to the same end, and whoever comes first writes; the
+others find it written (see `shared_runs`).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import optuna
+import sqlalchemy
 import sqlalchemy.exc
 from optuna.trial import FrozenTrial, TrialState
 
 from curriculum.errors import ResourceError, UserError
 from curriculum.mix import Order, Phase
+from curriculum.search.pareto import seen_by
+from curriculum.search.proposer import Evidence, Parameters
+from curriculum.search.samplers import make_proposer
+from curriculum.search.shared_runs import SharedRuns
 from curriculum.search.space import SearchSpace
+from curriculum.search.storage import database_url, engine_options, shown_url
 from curriculum.search.study import Study
 from curriculum.units import keyed_seed
 
 _NAME = "name"
-_TPE_TRIALS = 25  # of tpe-then-gp; 25 and 25 had the lowest regret of all measured at 50 trials
+_POINTS = "objectives"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,80 +53,142 @@ class Proposal:
 
 
 class Proposals:
-    """The trials of one study in `folder/study.db`."""
+    """The trials of one study in `folder/study.db`, or in the database `storage`.
 
-    def __init__(self, study: Study, space: SearchSpace, folder: Path, storage: str | None = None) -> None:
+    `budget` is what `make_proposer` wants. `shared` guards the writing where processes share the database. `prior` is what
+    an older study knows: seen by every proposal, never told or counted.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        space: SearchSpace,
+        folder: Path,
+        storage: str | None = None,
+        *,
+        budget: int | None = None,
+        shared: SharedRuns | None = None,
+        prior: Sequence[Evidence] = (),
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self._study, self._space = study, space
-        self._url = storage or f"sqlite:///{folder / 'study.db'}"
-        waiting = {"connect_args": {"timeout": 60}} if self._url.startswith("sqlite") else {}
-        with self._storage():
-            self._optuna = optuna.create_study(
-                storage=optuna.storages.RDBStorage(self._url, engine_kwargs=waiting),
-                study_name=study.name,
-                direction="maximize",
-                load_if_exists=True,
-            )
+        self._study, self._space, self._shared, self._prior = study, space, shared, tuple(prior)
+        self._proposer = make_proposer(study, space, budget)
+        self._url = database_url(storage or f"sqlite:///{folder / 'study.db'}")
+        self._optuna = self._locked(lambda _: self._open())
 
     def enqueue(self, baselines: Mapping[str, Mapping[str, float | str]]) -> None:
         """Put baselines (name -> parameters) first; those that are there already (tried or waiting) are not put again."""
-        with self._storage():
+
+        def put(confirm: Callable[[], None]) -> None:
             known = {trial.user_attrs.get(_NAME) for trial in self._optuna.trials}
             for name, parameters in baselines.items():
                 if name not in known:
+                    confirm()
                     self._optuna.enqueue_trial(dict(parameters), user_attrs={_NAME: name})
+
+        self._locked(put)
 
     def told(self) -> dict[int, bool]:
         """Return, for every trial that has ended, whether it succeeded."""
-        with self._storage():
-            trials = self._optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+        ended = (TrialState.COMPLETE, TrialState.FAIL)
+        trials = self._guarded(lambda: self._optuna.get_trials(deepcopy=False, states=ended))
         return {trial.number: trial.state == TrialState.COMPLETE for trial in trials}
+
+    def evidence(self, budget: int | None = None) -> list[Evidence]:
+        """Return what is known: the prior, then the first `budget` trials as they stand, in order of their numbers."""
+        trials = self._guarded(lambda: self._optuna.trials)
+        return [*self._prior, *_evidence(trials[:budget])]
 
     def propose(self, number: int) -> Proposal:
         """Return proposal `number`: thought of now, or the one that was being tried when the search stopped."""
-        with self._storage():
-            trials = self._optuna.trials
-            if number == len(trials):
-                self._optuna.enqueue_trial(self._think(number, trials))
-                trials = self._optuna.trials
-            if trials[number].state == TrialState.WAITING:
-                trial = self._optuna.ask()
-            else:
-                trial = optuna.trial.Trial(self._optuna, trials[number]._trial_id)
-            phases, order = self._space.propose(trial)
-        if trial.number != number:
-            raise UserError(
-                f"the study's storage {self._url} was written by somebody else: trial {trial.number} came for {number}; "
-                "use a storage of its own, or another name for the study"
-            )
+        trials = self._guarded(lambda: self._optuna.trials)
+        thought = self._think(number, trials) if number == len(trials) else None
+        trial = self._locked(lambda confirm: self._begin(number, thought, confirm))
+        phases, order = self._space.propose(optuna.trial.FixedTrial(trial.params))
         return Proposal(number=number, name=_name(number, trial.user_attrs), phases=phases, order=order)
 
-    def _think(self, number: int, trials: list[FrozenTrial]) -> dict[str, float | str]:
-        """Return the parameters of trial `number`, from what its sampler may know."""
-        known = optuna.create_study(direction="maximize", sampler=self._sampler(number))
-        seen = number - self._study.search.ahead
-        known.add_trials([trial if trial.number <= seen else _still_running(trial) for trial in trials])
-        trial = known.ask()
+    def _begin(self, number: int, thought: Parameters | None, confirm: Callable[[], None]) -> FrozenTrial:
+        """Put what was thought of, unless another process has, and start the trial, unless it is running or over."""
+        trials = self._optuna.trials
+        if thought is not None and number == len(trials):
+            confirm()
+            self._optuna.enqueue_trial(dict(thought))
+            trials = self._optuna.trials
+        if trials[number].state.is_finished():
+            return trials[number]
+        confirm()
+        if trials[number].state == TrialState.WAITING:
+            trial = self._optuna.ask()
+        else:
+            trial = optuna.trial.Trial(self._optuna, trials[number]._trial_id)
+        if trial.number != number:
+            raise UserError(
+                f"the study's storage {shown_url(self._url)} was written by somebody else: trial {trial.number} came for "
+                f"{number}; use a storage of its own, or another name for the study"
+            )
         self._space.propose(trial)
-        return trial.params
+        return self._optuna.trials[number]
+
+    def _think(self, number: int, trials: Sequence[FrozenTrial]) -> Parameters:
+        """Return the parameters of trial `number`, from what its proposer may know."""
+        seen = number - self._study.search.ahead
+        known = [trial if trial.number <= seen else _still_running(trial) for trial in _evidence(trials)]
+        if self._study.objective.pareto:
+            known = seen_by(number, known, _points(trials), seed=self._study.seed)
+        return self._proposer.propose(number, [*self._prior, *known], seed=keyed_seed("sampler", self._study.seed, number))
 
     def recall(self, number: int) -> Proposal:
         """Return a proposal whose trial has ended."""
-        frozen = self._optuna.trials[number]
+        frozen = self._guarded(lambda: self._optuna.trials[number])
         phases, order = self._space.propose(optuna.trial.FixedTrial(frozen.params))
         return Proposal(number=number, name=_name(number, frozen.user_attrs), phases=phases, order=order)
 
-    def tell(self, number: int, value: float | None, violations: Mapping[str, float]) -> None:
-        """Record a trial's value (None: it failed) and how far it oversteps each constraint."""
-        with self._storage():
+    def tell(
+        self,
+        number: int,
+        value: float | None,
+        violations: Mapping[str, float],
+        *,
+        points: tuple[float, float] | None = None,
+    ) -> None:
+        """Record a trial's value (None: it failed) and how far it oversteps each constraint, unless another process did.
+
+        `points` are its two objectives, in a study of two.
+        """
+
+        def record(confirm: Callable[[], None]) -> None:
+            frozen = self._optuna.trials[number]
+            if frozen.state.is_finished():
+                return
+            confirm()
             if value is None:
                 self._optuna.tell(number, state=TrialState.FAIL)
                 return
-            trial = optuna.trial.Trial(self._optuna, self._optuna.trials[number]._trial_id)
+            trial = optuna.trial.Trial(self._optuna, frozen._trial_id)
             for name, excess in violations.items():
                 trial.set_constraint(name, excess)
+            if points is not None:
+                trial.set_user_attr(_POINTS, list(points))
             self._optuna.tell(number, value)
+
+        self._locked(record)
+
+    def _open(self) -> optuna.Study:
+        return optuna.create_study(
+            storage=_opened(self._url), study_name=self._study.name, direction="maximize", load_if_exists=True
+        )
+
+    def _locked(self, operation: Callable[[Callable[[], None]], T]) -> T:
+        """Do what writes, alone among all processes that share the study; again if its database went away meanwhile."""
+        with self._storage():
+            if self._shared is None:
+                return operation(lambda: None)
+            return self._shared.locked("proposals", operation)
+
+    def _guarded(self, operation: Callable[[], T]) -> T:
+        with self._storage():
+            return operation() if self._shared is None else self._shared.guard(operation)
 
     @contextmanager
     def _storage(self) -> Iterator[None]:
@@ -125,25 +199,42 @@ class Proposals:
             cause = error.__cause__ or error
             reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
             raise ResourceError(
-                f"the study's storage {self._url} cannot be used: {reason}; make room, or check the path and its "
+                f"the study's storage {shown_url(self._url)} cannot be used: {reason}; make room, or check the path and its "
                 "permissions, and run the same command again: what is done is kept"
             ) from None
 
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = keyed_seed("sampler", self._study.seed, number) % 2**31
-        kind = self._study.search.sampler
-        if kind == "tpe-then-gp":
-            kind = "tpe" if number < _TPE_TRIALS else "gp"
-        if kind == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        if kind == "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=10)
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=10)
+
+def _opened(url: str) -> optuna.storages.RDBStorage:
+    """Open a database; SQLite with a write-ahead log, in which readers do not hold up the writer."""
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=engine_options(url))
+    if url.startswith("sqlite"):
+        with storage.engine.connect() as connection:
+            connection.execute(sqlalchemy.text("PRAGMA journal_mode=WAL"))
+    return storage
 
 
-def _still_running(trial: FrozenTrial) -> FrozenTrial:
+def _points(trials: Sequence[FrozenTrial]) -> dict[int, tuple[float, float]]:
+    """Return the two objectives of the trials that have them, by number."""
+    found = {trial.number: trial.user_attrs.get(_POINTS) for trial in trials}
+    return {number: (float(points[0]), float(points[1])) for number, points in found.items() if points is not None}
+
+
+def _evidence(trials: Sequence[FrozenTrial]) -> list[Evidence]:
+    return [
+        Evidence(
+            number=trial.number,
+            parameters={**trial.system_attrs.get("fixed_params", {}), **trial.params},  # the former if it waits
+            value=trial.value if trial.state == TrialState.COMPLETE else None,
+            has_failed=trial.state == TrialState.FAIL,
+            excess=dict(trial.constraints) if trial.state == TrialState.COMPLETE else {},
+        )
+        for trial in trials
+    ]
+
+
+def _still_running(trial: Evidence) -> Evidence:
     """The same trial as it looks before it has a result."""
-    return optuna.trial.create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)
+    return Evidence(number=trial.number, parameters=trial.parameters, excess={})
 
 
 def _name(number: int, attributes: Mapping[str, object]) -> str:

@@ -1,119 +1,121 @@
 """Parameters <-> curricula.
 
-Idea: Optuna sees numbers in a box; a curriculum is a positive matrix of knots x streams. Free entries come from
--log(u), normalised, which is uniform on the simplex; a low-rank form exp(a b) has one number per knot and one per
-stream and rank, few enough for fifty trials, and finds by itself which streams belong together. Under fixed exposure
-the matrix is then scaled to the exposure (see `exposure`).
+Idea: a curriculum is rows of proportions (`proportions`) played at their time (`timing`). Under fixed exposure rows are
+scaled to it (`exposure`), under free exposure they are kept under the epoch caps (`caps`); so whatever is proposed can be
+played, and every curriculum has two faces: the parameters that a sampler sees, and the proportions over time that a
+surrogate, a baseline or another study understands. Alternatives: parameters with constraints between them, which hardly
+any sampler respects, or rejecting what breaks them. The price is that some parameters mean the same curriculum.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import Protocol
 
 import numpy as np
 
+from curriculum.errors import UserError
 from curriculum.mix import Order, Phase
+from curriculum.search.caps import Caps, epoch_caps
 from curriculum.search.exposure import Matrix, exact_rows, scale_to_exposure
+from curriculum.search.proportions import Drawn, Given, Parameters, Proportions, Suggest, Vector
 from curriculum.search.study import Study
+from curriculum.search.timing import SWITCHES, Timing, even_timing, knot_ends, nearest_switch, switch_timing
 
-_LOG_RANGE = 3.0  # of one low-rank term: proportions may differ by exp(3) = 20 to either side
-_SMALLEST = 1e-4
-
-
-class Suggest(Protocol):
-    """What is used of an Optuna trial."""
-
-    def suggest_float(self, name: str, low: float, high: float) -> float:
-        """Return a number in [low, high]."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
-        """Return one of `choices`."""
+SLICES = 20  # of the run, in `features`
+_SWITCH = "switch"
+_ROUNDED = 10**6
 
 
 class SearchSpace:
-    """The space of one study; `shares` are the exposure (used under fixed exposure)."""
+    """The space of one study.
 
-    def __init__(self, study: Study, shares: Mapping[str, Fraction]) -> None:
+    `shares` are the exposure (under free exposure, what streams in groups start from). `sizes`, in samples, are needed
+    for epoch caps under free exposure. Raises DataError if the caps leave a run short of samples.
+    """
+
+    def __init__(self, study: Study, shares: Mapping[str, Fraction], sizes: Mapping[str, int] | None = None) -> None:
         self.space, self.fixed = study.space, study.exposure == "fixed"
         self.streams = list(study.streams)
         self.shares = [shares[name] for name in self.streams]
-        self.ends = knot_ends(self.space.knots - (self.space.shape == "ramps"))
+        self._two_phase = self.space.shape == "two-phase"
+        self._timing = even_timing(self.space.rows, ramps=self.space.shape == "ramps")
+        self._proportions = Proportions(
+            self.streams,
+            [float(share) for share in self.shares],
+            rows=self.space.rows,
+            rank=self.space.rank,
+            based=not self.fixed,
+            groups=self.space.groups,
+        )
+        self._caps = None if self.fixed else _caps(study, sizes)
 
     @property
-    def durations(self) -> list[int]:
-        """How much each knot counts in the exposure: its phase's length, or by trapezoids between knots."""
-        lengths = [int((end - start) * 2000) for start, end in zip([Decimal(0), *self.ends], self.ends, strict=False)]
-        if self.space.shape == "steps":
-            return lengths
-        padded = [0, *lengths, 0]
-        return [(left + right) // 2 for left, right in itertools.pairwise(padded)]
+    def ends(self) -> list[Decimal]:
+        """Where slices end whose mean proportions `parameters` takes: the steps, or SLICES equal ones."""
+        return list(self._timing.ends) if self.space.shape == "steps" else knot_ends(SLICES)
 
     def propose(self, trial: Suggest) -> tuple[tuple[Phase, ...], Order | None]:
         """Return the phases (and order) that a trial's parameters mean."""
-        matrix = self._matrix(trial)
+        timing, matrix = self._played(trial)
         order = self._order(trial)
-        return self.phases(matrix), order
+        return timing.phases(self.streams, self._rows(matrix, timing)), order
 
-    def phases(self, matrix: Matrix) -> tuple[Phase, ...]:
-        """Return the phases of a matrix (knots, streams) of positive proportions."""
-        if self.fixed:
-            rows = exact_rows(scale_to_exposure(matrix, self.durations, self.shares), self.durations, self.shares)
-        else:
-            rows = [[round(value * 10**6) for value in row / row.sum()] for row in matrix]
-        weights = [dict(zip(self.streams, map(Decimal, row), strict=True)) for row in rows]
-        if self.space.shape == "steps":
-            return tuple(Phase(until=end, weights=row) for end, row in zip(self.ends, weights, strict=True))
-        return tuple(
-            Phase(until=end, weights=first, to=last) for end, first, last in zip(self.ends, weights, weights[1:], strict=False)
-        )
+    def draw(self, random: np.random.Generator) -> dict[str, float | str]:
+        """Return parameters drawn as an unguided search would draw them."""
+        drawn = Drawn(random)
+        self._suggested(drawn)
+        self._order(drawn)
+        return drawn.parameters
+
+    def count_parameters(self) -> int:
+        """Return how many numbers and choices a curriculum has."""
+        return len(self.draw(np.random.default_rng(0)))
+
+    def phases(self, parameters: Parameters) -> tuple[Phase, ...]:
+        """Return the phases that parameters mean."""
+        timing, matrix = self._played(Given(parameters))
+        return timing.phases(self.streams, self._rows(matrix, timing))
+
+    def features(self, parameters: Parameters) -> Vector:
+        """Return the proportions played in SLICES equal slices of the run, shape (SLICES * streams,), slice by slice."""
+        timing, matrix = self._played(Given(parameters))
+        return np.ravel(timing.weights(SLICES) @ matrix)
 
     def parameters(self, matrix: Matrix) -> dict[str, float | str]:
-        """Return parameters that propose `matrix` (or, in a low-rank space, what is nearest to it)."""
-        logs = np.log(np.clip(matrix, _SMALLEST, None))
-        if self.space.rank is None:
-            rows = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
-            found = {
-                f"u_{knot}_{name}": float(np.exp(-rows[knot, index]))
-                for knot in range(self.space.knots)
-                for index, name in enumerate(self.streams)
-            }
-        else:
-            found = self._factors(logs - logs.mean(axis=0, keepdims=True) - logs.mean(axis=1, keepdims=True) + logs.mean())
-        return {**found, **self._first_choices()}
+        """Return parameters of the curriculum nearest to proportions `matrix`, shape (any number of equal slices, streams)."""
+        found: dict[str, float | str] = {}
+        timing = self._timing
+        if self._two_phase:
+            switch = float(nearest_switch(matrix))
+            found[_SWITCH], timing = switch, switch_timing(switch)
+        return found | self._proportions.parameters(timing.fit(matrix)) | self._first_choices()
 
-    def _factors(self, centred: Matrix) -> dict[str, float]:
-        left, sizes, right = np.linalg.svd(centred, full_matrices=False)
-        found: dict[str, float] = {}
-        for term in range(self.space.rank or 0):
-            size = np.sqrt(sizes[term] / _LOG_RANGE) if term < len(sizes) else 0.0
-            for prefix, names, vector in (("time", range(self.space.knots), left.T), ("stream", self.streams, right)):
-                values = vector[term] * size if term < len(vector) else np.zeros(len(names))
-                found |= {f"{prefix}_{term}_{name}": float(v) for name, v in zip(names, np.clip(values, -1, 1), strict=True)}
-        return found
+    def _suggested(self, trial: Suggest) -> tuple[Timing, Matrix]:
+        timing = self._timing
+        if self._two_phase:
+            timing = switch_timing(trial.suggest_float(_SWITCH, *map(float, SWITCHES)))
+        return timing, self._proportions.matrix(trial)
+
+    def _played(self, trial: Suggest) -> tuple[Timing, Matrix]:
+        """Return the rows that a trial means, as they are played but for rounding."""
+        timing, matrix = self._suggested(trial)
+        if self.fixed:
+            return timing, scale_to_exposure(matrix, timing.durations, self.shares)
+        return timing, matrix if self._caps is None else self._caps.kept(matrix, timing.durations)
+
+    def _rows(self, matrix: Matrix, timing: Timing) -> list[list[int]]:
+        """Return integer weights: of exact exposure where it is fixed, or capped."""
+        if self.fixed:
+            return exact_rows(matrix, timing.durations, self.shares)
+        if self._caps is not None:
+            return exact_rows(matrix, timing.durations, self._caps.exposure(matrix, timing.durations))
+        return [[max(1, round(value * _ROUNDED)) for value in row] for row in matrix.tolist()]
 
     def _first_choices(self) -> dict[str, str]:
         found = {"order": self.space.orders[0]} if len(self.space.orders) > 1 else {}
         return found | ({"window": str(self.space.granularity[0])} if len(self.space.granularity) > 1 else {})
-
-    def _matrix(self, trial: Suggest) -> Matrix:
-        if self.space.rank is None:
-            numbers = [
-                [trial.suggest_float(f"u_{knot}_{name}", 1e-6, 1 - 1e-6) for name in self.streams]
-                for knot in range(self.space.knots)
-            ]
-            weights = np.clip(-np.log(np.asarray(numbers)), _SMALLEST, None)
-            return _unit_rows(weights)
-        logs = np.zeros((self.space.knots, len(self.streams)))
-        for term in range(self.space.rank):
-            times = [trial.suggest_float(f"time_{term}_{knot}", -1.0, 1.0) for knot in range(self.space.knots)]
-            loads = [trial.suggest_float(f"stream_{term}_{name}", -1.0, 1.0) for name in self.streams]
-            logs += _LOG_RANGE * np.outer(times, loads)
-        weights = np.exp(logs) * np.asarray([float(share) for share in self.shares])
-        return _unit_rows(np.clip(_unit_rows(weights), _SMALLEST, None))
 
     def _order(self, trial: Suggest) -> Order | None:
         orders, windows = self.space.orders, self.space.granularity
@@ -127,11 +129,15 @@ class SearchSpace:
         return Order(kind="sequential") if kind == "sequential" else Order(kind="shuffle", window=window)
 
 
-def _unit_rows(matrix: Matrix) -> Matrix:
-    rows: Matrix = matrix / matrix.sum(axis=1, keepdims=True)
-    return rows
+def _caps(study: Study, sizes: Mapping[str, int] | None) -> Caps | None:
+    """Return the epoch caps of a study, or None if none can matter. Raises DataError, UserError."""
+    capped = [name for name, stream in study.streams.items() if stream.max_epochs is not None]
+    if not capped:
+        return None
+    if sizes is None:
+        raise UserError(f"max_epochs of {', '.join(capped)}: under free exposure the streams' sizes are needed, got none")
+    caps = epoch_caps(study.streams, sizes, study.samples)
+    return caps if caps.any else None
 
 
-def knot_ends(phases: int) -> list[Decimal]:
-    """Return where `phases` phases of equal length end, to thousandths of the run."""
-    return [Decimal(round(1000 * (index + 1) / phases)) / 1000 for index in range(phases)]
+__all__ = ["SLICES", "SearchSpace", "knot_ends"]

@@ -16,37 +16,59 @@ from curriculum.proxy.recipe import Recipe
 
 Exposure = Literal["fixed", "free"]
 Metric = Literal["time_general", "area", "final_margin", "longest_stay", "worst_probe", "bits_per_byte"]
-Shape = Literal["steps", "ramps"]
-Sampler = Literal["tpe", "gp", "random", "tpe-then-gp"]
+Shape = Literal["steps", "ramps", "two-phase"]
+SHAPES: tuple[Shape, ...] = ("steps", "ramps", "two-phase")
+Sampler = Literal["tpe", "gp", "tpe-then-gp", "cmaes", "random", "regmix", "olmix", "regmix-d"]
+SAMPLERS: tuple[Sampler, ...] = ("tpe", "gp", "tpe-then-gp", "cmaes", "random", "regmix", "olmix", "regmix-d")
+STATIC_SAMPLERS = ("regmix", "olmix")  # propose static mixes, of which a fixed exposure leaves only one
 METRICS: tuple[Metric, ...] = ("time_general", "area", "final_margin", "longest_stay", "worst_probe", "bits_per_byte")
 DEFAULT_CONSTRAINTS = ("final_margin", "loss")
 CONSTRAINTS = (*DEFAULT_CONSTRAINTS, "bits_per_byte")
+END_STATES = ("final_margin", "bits_per_byte")  # metrics of the run's end, which no prefix of it foretells
+Schedule = Literal["constant", "cosine", "wsd"]
+SCHEDULES: tuple[Schedule, ...] = ("constant", "cosine", "wsd")
+Pruner = Literal["none", "percentile-75"]
+PRUNERS: tuple[Pruner, ...] = ("none", "percentile-75")
 HAND_MADE = ("hold-then-low", "ramp-down", "ramp-up")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Space:
-    """What is searched: `knots` rows of proportions, `rank` None for all entries free, else a low-rank form.
+    """What is searched: rows of proportions, `rank` None for all entries free, else a low-rank form.
 
-    `steps`: a phase per knot. `ramps`: linear between knots. `orders` and `granularity` (windows, in samples) are
-    choices for all streams; one entry means that it is not searched.
+    `steps`: a phase per knot. `ramps`: linear between knots. `two-phase`: two rows and the switch between them (`knots` is
+    not used). `groups` (factor -> level -> streams; each factor holds every stream once): levels have parameters in place
+    of streams. `orders` and `granularity` (windows, in samples) are choices for all streams; one entry means that it is
+    not searched.
     """
 
     knots: int = 5
     shape: Shape = "steps"
     rank: int | None = 1
+    groups: Mapping[str, Mapping[str, tuple[str, ...]]] | None = None
     orders: tuple[Literal["shuffle", "sequential"], ...] = ("shuffle",)
     granularity: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows of proportions a curriculum has."""
+        return 2 if self.shape == "two-phase" else self.knots
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """What is maximised (bits per byte: minimised), under which constraints; the last two are shares of the run."""
+    """What is maximised (bits per byte: minimised), under which constraints; `burn_in` and `common_tail` are shares of the run.
+
+    `pareto`: the loss is a second objective (see `pareto`). `target_schedule`: the learning-rate schedule of the full run,
+    under which a claim must hold too; None if the proxies' own is to be trusted.
+    """
 
     metric: Metric = "time_general"
     subject_to: tuple[str, ...] = DEFAULT_CONSTRAINTS
     burn_in: Decimal = Decimal("0.2")
     common_tail: Decimal = Decimal("0.2")
+    pareto: Literal["loss"] | None = None
+    target_schedule: Schedule | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +77,8 @@ class SearchSettings:
 
     `ahead`: proposals made before their elders are known; fixed, so that the number of workers changes nothing.
     `candidates` x `repeats`: best trials repeated before finalists are chosen. `reference_seeds`: static runs that set
-    the constraints. `enqueue`: curricula tried first.
+    the constraints. `enqueue`: curricula tried first. `pruner`: which trials are stopped early (see `pruning`). `most_seeds`:
+    up to how many pairs a close comparison is given, after the first `finalist_seeds`.
     """
 
     sampler: Sampler = "tpe-then-gp"
@@ -66,6 +89,8 @@ class SearchSettings:
     reference_seeds: int = 4
     ahead: int = 4
     enqueue: tuple[str, ...] = ("static", *HAND_MADE)
+    pruner: Pruner = "none"
+    most_seeds: int = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +100,14 @@ class Command:
     words: str
     timeout: float = 3600.0
     retries: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """How long the full run is that the proxies stand for: in `samples` or in `tokens`, one of the two (see `target`)."""
+
+    samples: int | None = None
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +125,7 @@ class Study:
     command: Command | None = None
     exposure: Exposure = "fixed"
     exposure_shares: Mapping[str, Decimal] | None = None
+    target: Target | None = None
     favour: tuple[str, ...] = ()
     space: Space = field(default_factory=Space)
     objective: Objective = field(default_factory=Objective)
@@ -117,11 +151,25 @@ class Study:
         """Return everything that decides the study's result, as JSON: what a resumed search must find unchanged."""
         content = {name: getattr(self, name) for name in self.__slots__ if name not in ("path", "name")}
         found: dict[str, Any] = json.loads(json.dumps(_jsonable(content)))
-        return found
+        return _without_unset(found)
 
 
 def _fields(stream: Stream) -> dict[str, Any]:
     return {name: getattr(stream, name) for name in Stream.__slots__}
+
+
+def _without_unset(study: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what studies could not always say and this one does not, so that older ones can be resumed."""
+    streams = {
+        name: {key: value for key, value in stream.items() if key != "subset" or value is not None}
+        for name, stream in study["streams"].items()
+    }
+    space = {key: value for key, value in study["space"].items() if key != "groups" or value is not None}
+    objective = {key: value for key, value in study["objective"].items() if value is not None}
+    since = {"pruner": "none", "most_seeds": SearchSettings().most_seeds}
+    search = {key: value for key, value in study["search"].items() if key not in since or value != since[key]}
+    found = {**study, "streams": streams, "space": space, "objective": objective, "search": search}
+    return {key: value for key, value in found.items() if key != "target" or value is not None}
 
 
 def _jsonable(value: Any) -> Any:

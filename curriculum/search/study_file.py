@@ -12,7 +12,24 @@ from curriculum.mix.document import Document, Node
 from curriculum.mix.reading import read_streams
 from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
 from curriculum.proxy.recipe import Recipe
-from curriculum.search.study import CONSTRAINTS, HAND_MADE, METRICS, Command, Objective, SearchSettings, Space, Study
+from curriculum.search.study import (
+    CONSTRAINTS,
+    END_STATES,
+    HAND_MADE,
+    METRICS,
+    PRUNERS,
+    SAMPLERS,
+    SCHEDULES,
+    SHAPES,
+    STATIC_SAMPLERS,
+    Command,
+    Objective,
+    SearchSettings,
+    Space,
+    Study,
+    Target,
+)
+from curriculum.search.target import conflict_with_target
 
 
 def default_study() -> Path:
@@ -39,7 +56,6 @@ def load_study(path: Path | str | None = None) -> Study:
             "objective",
             "search",
         ),
-        refused={"target": "subsampling to a target's repetition comes with a later version; leave it out"},
     )
     if "version" in section and section["version"].count() != 1:
         raise section["version"].fail("wanted version 1")
@@ -57,13 +73,16 @@ def load_study(path: Path | str | None = None) -> Study:
         command=command,
         exposure=section["exposure"].choice(("fixed", "free")) if "exposure" in section else "fixed",
         exposure_shares=_read_shares(section.get("exposure_shares"), streams),
+        target=_read_target(section.get("target")),
         favour=_read_favour(section.get("controls"), streams),
-        space=_read_space(section.get("space")),
+        space=_read_space(section.get("space"), streams),
         objective=_read_objective(section.get("objective")),
         search=_read_search(section.get("search")),
         seed=section["seed"].count() if "seed" in section else 0,
     )
     _check(study, document.root, length)
+    _check_target(study, document.root)
+    _check_objective(study, document.root)
     return study
 
 
@@ -97,6 +116,45 @@ def _check(study: Study, root: Node, length: Node) -> None:
     wanted = [name for name in study.search.enqueue if name in HAND_MADE]
     if wanted and not study.favour and study.search.enqueue != SearchSettings().enqueue:
         raise root.find(("search", "enqueue")).fail(f"{wanted[0]} needs `controls: {{favour: [stream, ...]}}`")
+    if study.search.sampler in STATIC_SAMPLERS and study.exposure == "fixed":
+        raise root.find(("search", "sampler")).fail(
+            f"{study.search.sampler} proposes static mixes, of which a fixed exposure leaves only one; set `exposure: free`, "
+            "or choose regmix-d or another sampler"
+        )
+
+
+def _check_target(study: Study, root: Node) -> None:
+    if study.target is None:
+        return
+    if study.target.samples is not None and study.target.samples < study.samples:
+        raise root.find(("target", "samples")).fail(
+            f"the full run has {study.target.samples:,} samples, fewer than the {study.samples:,} of a proxy run "
+            "(length.samples); give the full run's samples, or shorten the proxy run"
+        )
+    for name, stream in study.streams.items():
+        reason = conflict_with_target(name, stream)
+        if reason is not None:
+            raise root.find(("streams", name)).fail(reason)
+
+
+def _check_objective(study: Study, root: Node) -> None:
+    """Refuse what cannot be had together: a pruner or a schedule that the runs or the objective do not allow."""
+    objective = study.objective
+    if study.search.pruner != "none":
+        pruner = root.find(("search", "pruner"))
+        if objective.metric in END_STATES or objective.pareto is not None:
+            end = objective.metric if objective.pareto is None else "the loss of a Pareto study"
+            raise pruner.fail(f"{end} is known at the end of a run, and the beginning foretells it badly; wanted pruner: none")
+        if study.command is not None:
+            raise pruner.fail("a command's runs are read when they have ended, so none can be stopped; wanted pruner: none")
+    if objective.target_schedule is not None and study.command is not None:
+        raise root.find(("objective", "target_schedule")).fail(
+            "a command sets its own learning rate; leave this out, and search under the full run's schedule"
+        )
+    if objective.pareto is not None and "loss" in objective.subject_to:
+        raise root.find(("objective", "subject_to")).fail(
+            "with `pareto: loss` the loss is an objective and cannot be a constraint; leave it out of subject_to"
+        )
 
 
 def _read_proxy(node: Node | None) -> tuple[Recipe, Command | None]:
@@ -177,6 +235,15 @@ def _read_shares(node: Node | None, streams: Mapping[str, Stream]) -> dict[str, 
     return found
 
 
+def _read_target(node: Node | None) -> Target | None:
+    if node is None:
+        return None
+    section = node.mapping(optional=("samples", "tokens"))
+    if len(section) != 1:
+        raise node.fail("wanted how long the full run is: {samples: N} or {tokens: N}, one of the two")
+    return Target(**{key: entry.count(1) for key, entry in section.items()})
+
+
 def _read_favour(node: Node | None, streams: Mapping[str, Stream]) -> tuple[str, ...]:
     if node is None:
         return ()
@@ -187,17 +254,21 @@ def _read_favour(node: Node | None, streams: Mapping[str, Stream]) -> tuple[str,
     return found
 
 
-def _read_space(node: Node | None) -> Space:
+def _read_space(node: Node | None, streams: Mapping[str, Stream]) -> Space:
     if node is None:
         return Space()
-    section = node.mapping(optional=("knots", "shape", "rank", "orders", "granularity"))
+    section = node.mapping(optional=("knots", "shape", "rank", "groups", "orders", "granularity"))
     values: dict[str, Any] = {}
     if "knots" in section:
         values["knots"] = section["knots"].count(2)
     if "shape" in section:
-        values["shape"] = section["shape"].choice(("steps", "ramps"))
+        values["shape"] = section["shape"].choice(SHAPES)
+        if values["shape"] == "two-phase" and "knots" in section:
+            raise section["knots"].fail("two phases have two rows and a searched switch; leave `knots` out")
     if "rank" in section:
         values["rank"] = None if section["rank"].is_null else section["rank"].count(1)
+    if "groups" in section:
+        values["groups"] = {name: _read_factor(factor, streams) for name, factor in _some(section["groups"]).items()}
     if "orders" in section:
         values["orders"] = tuple(item.choice(("shuffle", "sequential")) for item in section["orders"].list())
     if "granularity" in section:
@@ -205,11 +276,46 @@ def _read_space(node: Node | None) -> Space:
     return Space(**values)
 
 
+def _read_factor(node: Node, streams: Mapping[str, Stream]) -> dict[str, tuple[str, ...]]:
+    """Read one way of grouping the streams: level -> streams, each stream in one level."""
+    if ":" in str(node.trail[-1]):
+        raise node.fail("wanted a name without ':'")
+    found: dict[str, tuple[str, ...]] = {}
+    for level, entry in _some(node).items():
+        held: list[str] = []
+        for item in entry.list():
+            name = item.choice(tuple(streams))
+            before = next((other for other, names in {**found, level: held}.items() if name in names), None)
+            if before is not None:
+                raise item.fail(f"stream {name!r} is in level {before!r} already; a factor holds every stream once")
+            held.append(name)
+        if not held:
+            raise entry.fail("wanted at least one stream")
+        found[level] = tuple(held)
+    missing = [name for name in streams if not any(name in held for held in found.values())]
+    if missing:
+        raise node.fail(f"no level holds {', '.join(missing)}; a factor holds every stream once")
+    return found
+
+
+def _some(node: Node) -> dict[str, Node]:
+    """Return a mapping's values by key, of which there must be some."""
+    found = node.items()
+    if not found:
+        raise node.fail("wanted at least one entry, got none")
+    return found
+
+
 def _read_objective(node: Node | None) -> Objective:
     if node is None:
         return Objective()
-    section = node.mapping(optional=("metric", "subject_to", "burn_in", "common_tail"))
+    section = node.mapping(optional=("metric", "subject_to", "burn_in", "common_tail", "pareto", "target_schedule"))
     values: dict[str, Any] = {}
+    if "pareto" in section:
+        values["pareto"] = section["pareto"].choice(("loss",))
+        values["subject_to"] = ("final_margin",)
+    if "target_schedule" in section:
+        values["target_schedule"] = section["target_schedule"].choice(SCHEDULES)
     if "metric" in section:
         values["metric"] = section["metric"].choice(METRICS)
     if "subject_to" in section:
@@ -226,12 +332,13 @@ def _read_search(node: Node | None) -> SearchSettings:
     if node is None:
         return SearchSettings()
     counts = {"finalists": 1, "finalist_seeds": 2, "candidates": 1, "repeats": 1, "reference_seeds": 2, "ahead": 1}
+    counts["most_seeds"] = 2
     section = node.mapping(optional=("sampler", "pruner", "enqueue", *counts))
     values: dict[str, Any] = {key: section[key].count(least) for key, least in counts.items() if key in section}
     if "sampler" in section:
-        values["sampler"] = section["sampler"].choice(("tpe", "gp", "random", "tpe-then-gp"))
+        values["sampler"] = section["sampler"].choice(SAMPLERS)
     if "pruner" in section:
-        section["pruner"].choice(("none",))
+        values["pruner"] = section["pruner"].choice(PRUNERS)
     if "enqueue" in section:
         values["enqueue"] = tuple(item.choice(("static", *HAND_MADE)) for item in section["enqueue"].list())
     settings = SearchSettings(**values)

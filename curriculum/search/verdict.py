@@ -1,63 +1,70 @@
 """What may honestly be claimed.
 
 Idea: a claim is about pairs. Finalist and static are trained on the same fresh seeds, read with the same fresh probe
-items, and the mean difference is given with a paired t interval, its confidence corrected (Bonferroni) for the number
-of finalists. The verdict is one of
+items, and the mean difference is given with the wider of two intervals (Student's t and sign flips, see `statistics`), its
+confidence corrected for the number of finalists and for every look a study allows itself. The verdict is one of
 
-    winner     beats static, breaks no constraint, and still leads within the common tail
+    winner     beats static, breaks no constraint, still leads within the common tail and under the full run's schedule
     transient  beats static, but the lead is gone when everyone's data are the same again
     tie        cannot be told from static, and the interval is narrow: take static, it is simpler
-    none       no finalist beat static, or every one that did broke a constraint, or there are fewer than 10 pairs
+    none       no finalist beat static, or every one that did broke a constraint, or lost its lead under the full run's
+               learning-rate schedule, or there are fewer than 10 pairs
 
-Alternatives: the best trial's own score (inflated by having been chosen) or a permutation test (2^10 signs allow no
-smaller p than .001, and no interval). The price: with few pairs a real but small gain stays unproven.
+A lead that is shown under the proxies' schedule must be shown again under the full run's (`target_schedule`): a rank that
+flips there is worth nothing in the run that is to come. There too an interval narrow around zero is a tie.
+
+Alternatives: the best trial's own score (inflated by having been chosen), or a probability of being better (which says
+nothing of by how much). The price: with few pairs a real but small gain stays unproven; `should_add_pairs` then asks
+for more, where they can still decide it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.stats import t as student
 
 from curriculum.search.objective import Score, reference_of
+from curriculum.search.statistics import (
+    STEP,
+    FloatArray,
+    Interval,
+    claim_interval,
+    corrected_confidence,
+    looks,
+    mean_interval,
+    pairs_needed,
+    power,
+    shrunken_means,
+)
 from curriculum.search.study import Study
 
 Kind = Literal["winner", "transient", "tie", "none"]
 LEAST_PAIRS = 10  # five agreeing pairs are p = .06
-_CONFIDENCE = 0.95
-_NARROW = 0.05  # an interval within +-.05 of zero counts as equal
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Interval:
-    """A mean with its confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def as_json(self) -> dict[str, float]:
-        """Return mean, low and high as JSON."""
-        return {"mean": round(self.mean, 6), "low": round(self.low, 6), "high": round(self.high, 6)}
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+_NARROW = {"bits_per_byte": 0.005, "loss": 0.01}  # an interval within this of zero counts as equal: bits, nats
+_NARROW_MARGIN = 0.05  # likewise for measures in [-1, 1]
+_LEAST_POWER = 0.1  # a comparison that the last look would decide less often than this is not worth its runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arm:
-    """A curriculum repeated on the proof's seeds; `scores[i]` belongs to the i-th seed of every arm."""
+    """A curriculum repeated on the proof's seeds; `scores[i]` belongs to the i-th seed of every arm.
+
+    Arms may have been given more seeds than others; two are compared over those that both have. `tail` are the runs with
+    the common tail, `scheduled` those under the full run's learning-rate schedule. `phases` counts the mix's phases.
+    """
 
     name: str
     scores: tuple[Score, ...]
     tail: tuple[Score, ...] = ()
+    scheduled: tuple[Score, ...] = ()
+    phases: int = 1
 
     def mean(self, metric: str) -> float:
         """Return the mean of one measure over the seeds."""
-        return float(np.mean([score.metric(metric) for score in self.scores]))
+        return float(np.mean([metric_of(score, metric) for score in self.scores]))
 
     def loss(self) -> dict[str, float]:
         """Return each stream's mean held-out loss."""
@@ -70,7 +77,12 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """The verdict in words and numbers; `arm` is the finalist it speaks of."""
+    """The verdict in words and numbers; `arm` is the finalist it speaks of.
+
+    `confidence` is that of `gain`, after all corrections. `shrunken` is the gain less what the choice among finalists is
+    expected to have flattered it by. `simplest` is the simplest arm that cannot be told from `arm` (perhaps itself).
+    `more_pairs`: how many pairs more would decide it (0: it is decided; None: no number that can be had).
+    """
 
     kind: Kind
     arm: str
@@ -78,42 +90,68 @@ class Verdict:
     tail_gain: Interval | None
     broken: tuple[str, ...]
     words: str
+    scheduled_gain: Interval | None = None
+    confidence: float = 0.95
+    shrunken: float = 0.0
+    simplest: str = "static"
+    more_pairs: int | None = 0
 
 
-def mean_interval(values: Sequence[float], confidence: float = _CONFIDENCE) -> Interval:
-    """Return the mean of paired differences (or of values) with Student's t interval."""
-    numbers = np.asarray(values, dtype=np.float64)
-    mean = float(numbers.mean())
-    if len(numbers) < 2:
-        return Interval(mean=mean, low=-np.inf, high=np.inf)
-    half = float(student.ppf((1 + confidence) / 2, len(numbers) - 1) * numbers.std(ddof=1) / np.sqrt(len(numbers)))
-    return Interval(mean=mean, low=mean - half, high=mean + half)
+def metric_of(score: Score, metric: str) -> float:
+    """Return one measure of a run, more being better; "loss" is minus the mean over streams."""
+    return -float(np.mean(list(score.loss.values()))) if metric == "loss" else score.metric(metric)
 
 
-def paired_gain(arm: Arm, other: Arm, metric: str, comparisons: int = 1) -> Interval:
-    """Return the mean difference of one measure over the shared seeds, corrected for `comparisons`."""
-    pairs = zip(arm.scores, other.scores, strict=True)
-    confidence = 1 - (1 - _CONFIDENCE) / comparisons
-    return mean_interval([left.metric(metric) - right.metric(metric) for left, right in pairs], confidence)
+def narrow(metric: str) -> float:
+    """Return the bound within which a whole interval must lie to count as equal, in the metric's unit."""
+    return _NARROW.get(metric, _NARROW_MARGIN)
+
+
+def paired_differences(arm: Arm, other: Arm, metric: str) -> FloatArray:
+    """Return the differences of one measure over the seeds that both arms have, shape (pairs,)."""
+    pairs = zip(arm.scores, other.scores, strict=False)
+    return np.asarray([metric_of(left, metric) - metric_of(right, metric) for left, right in pairs])
+
+
+def confidence_of(study: Study, pairs: int, comparisons: int) -> float:
+    """Return the confidence of one of a study's intervals, corrected for finalists and looks."""
+    first, most = study.search.finalist_seeds, study.search.most_seeds
+    return corrected_confidence(pairs, comparisons, first=first, most=most if first >= LEAST_PAIRS else first)
+
+
+def paired_gain(study: Study, arm: Arm, other: Arm, metric: str, comparisons: int = 1) -> Interval:
+    """Return the mean difference of one measure over the shared seeds, corrected for `comparisons` and for looks."""
+    differences = paired_differences(arm, other, metric)
+    return claim_interval(differences, confidence_of(study, len(differences), comparisons))
 
 
 def tail_gain(arm: Arm, other: Arm, metric: str = "time_general") -> Interval:
     """Return the mean difference of time_general within the common tail; of bits per byte, at the end of runs with it."""
-    pairs = list(zip(arm.tail, other.tail, strict=True))
+    pairs = list(zip(arm.tail, other.tail, strict=False))
     if metric == "bits_per_byte":
-        return mean_interval([left.metric(metric) - right.metric(metric) for left, right in pairs])
-    return mean_interval([left.tail.time_general - right.tail.time_general for left, right in pairs])
+        return claim_interval([left.metric(metric) - right.metric(metric) for left, right in pairs])
+    return claim_interval([left.tail.time_general - right.tail.time_general for left, right in pairs])
+
+
+def scheduled_gain(arm: Arm, other: Arm, metric: str) -> Interval:
+    """Return the mean difference of one measure under the full run's learning-rate schedule."""
+    return claim_interval(paired_differences(_under_schedule(arm), _under_schedule(other), metric))
+
+
+def _under_schedule(arm: Arm) -> Arm:
+    return replace(arm, scores=arm.scheduled)
 
 
 def broken_constraints(study: Study, arm: Arm, static: Arm) -> tuple[str, ...]:
     """Return what a finalist breaks: a final margin shown to be under static's, a stream's mean loss over its limit.
 
-    "Shown" means that the paired 95 % interval of the difference lies below zero: final margins differ by .1 from seed to
-    seed, so that asking for a mean no lower would be a coin flip between equals. The verdict's words give the interval.
+    "Shown" means that the paired 95 % t interval of the difference lies below zero: final margins differ by .1 from seed to
+    seed, so that asking for a mean no lower would be a coin flip between equals. The verdict's words give the interval. In
+    a Pareto study, where the loss is no constraint, a mean loss shown to be over static's is a trade and not a gain.
     """
     broken = []
     if "final_margin" in study.objective.subject_to:
-        difference = paired_gain(arm, static, "final_margin")
+        difference = mean_interval(paired_differences(arm, static, "final_margin"))
         if difference.high < 0:
             broken.append(f"its final margin is under static's by {difference}")
     if "loss" in study.objective.subject_to and static.scores[0].loss:
@@ -130,6 +168,9 @@ def broken_constraints(study: Study, arm: Arm, static: Arm) -> tuple[str, ...]:
             for name, bits in arm.bits().items()
             if bits > limits[name]
         ]
+    if study.objective.pareto == "loss":
+        saved = mean_interval(paired_differences(arm, static, "loss"))
+        broken += [f"its mean loss is over static's (saved: {saved})"] if saved.high < 0 else []
     return tuple(broken)
 
 
@@ -139,72 +180,166 @@ def leader(study: Study, finalists: Sequence[Arm], static: Arm) -> Arm:
     return max(keeping or finalists, key=lambda arm: arm.mean(study.objective.metric))
 
 
-def judge(study: Study, arm: Arm, static: Arm, comparisons: int) -> Verdict:
-    """Return the verdict on the leading finalist; `arm.tail` and `static.tail` hold the runs with the common tail."""
+def should_add_pairs(study: Study, finalists: Sequence[Arm], static: Arm) -> int:
+    """Return how many pairs more static and the finalists shall have: 5 where it is close and can still be decided, else 0.
+
+    Close is the best finalist against static, or against the second best, when zero cannot be ruled out and neither can a
+    difference that matters. It stops when the last look would hardly decide it or find it narrow, and below 10 pairs,
+    where nothing can be claimed. Since the looks are fixed beforehand, and each has its part of the 5 %, stopping at any of
+    them is fair.
+    """
+    search, metric = study.search, study.objective.metric
+    ranked = sorted(finalists, key=lambda arm: -arm.mean(metric))
+    best = leader(study, finalists, static)
+    rivals = [static, *(arm for arm in ranked if arm.name != best.name)][:2]
+    pairs = min(len(arm.scores) for arm in (best, *rivals))
+    if search.finalist_seeds < LEAST_PAIRS or pairs + STEP > looks(search.finalist_seeds, search.most_seeds)[-1]:
+        return 0
+    return STEP if any(_is_open(study, best, rival, len(finalists)) for rival in rivals) else 0
+
+
+def _is_open(study: Study, best: Arm, rival: Arm, comparisons: int) -> bool:
+    """Say whether more pairs could still tell two arms apart, or show that they are equal."""
     metric = study.objective.metric
-    gain = paired_gain(arm, static, metric, comparisons)
+    gain, bound = paired_gain(study, best, rival, metric, comparisons), narrow(metric)
+    if not gain.holds_zero() or gain.within(bound) or gain.high <= bound:
+        return False
+    differences, last = paired_differences(best, rival, metric), study.search.most_seeds
+    confidence = confidence_of(study, last, comparisons)
+    half = (gain.high - gain.low) / 2 * np.sqrt(len(differences) / last)
+    return power(differences, last, confidence) >= _LEAST_POWER or abs(gain.mean) + half <= bound
+
+
+def judge(
+    study: Study,
+    arm: Arm,
+    static: Arm,
+    comparisons: int,
+    *,
+    finalists: Sequence[Arm] = (),
+    controls: Sequence[Arm] = (),
+) -> Verdict:
+    """Return the verdict on the leading finalist.
+
+    `arm.tail` and `static.tail` hold the runs with the common tail, `scheduled` those under the full run's schedule. Among the
+    other `finalists` and the `controls` a simpler one may be as good; the finalists say how much the choice flatters.
+    """
+    metric = study.objective.metric
+    differences = paired_differences(arm, static, metric)
+    confidence = confidence_of(study, len(differences), comparisons)
+    gain = claim_interval(differences, confidence)
     lasting = tail_gain(arm, static, metric) if arm.tail and static.tail else None
+    scheduled = scheduled_gain(arm, static, metric) if arm.scheduled and static.scheduled else None
     broken = broken_constraints(study, arm, static)
-    kind = _kind(gain, lasting, broken, pairs=len(arm.scores))
-    words = _words(kind, arm, static, metric, gain, lasting, broken)
-    return Verdict(kind=kind, arm=arm.name, gain=gain, tail_gain=lasting, broken=broken, words=words)
+    verdict = Verdict(
+        kind=_kind(study, gain, lasting, scheduled, broken, pairs=len(differences)),
+        arm=arm.name,
+        gain=gain,
+        tail_gain=lasting,
+        broken=broken,
+        words="",
+        scheduled_gain=scheduled,
+        confidence=confidence,
+        shrunken=shrunken_gain(arm, static, metric, finalists),
+        simplest=simplest_equal(study, arm, static, [*finalists, *controls]).name,
+        more_pairs=pairs_needed(differences, confidence=confidence),
+    )
+    return replace(verdict, words=_words(study, verdict, arm, static))
 
 
-def _kind(gain: Interval, lasting: Interval | None, broken: tuple[str, ...], pairs: int) -> Kind:
+def shrunken_gain(arm: Arm, static: Arm, metric: str, finalists: Sequence[Arm]) -> float:
+    """Return the arm's mean gain over static, shrunk towards the mean of all finalists (see `shrunken_means`)."""
+    others = [other for other in finalists if other.name != arm.name]
+    pairs = min(len(other.scores) for other in (arm, static, *others))
+    table = np.asarray([[metric_of(score, metric) for score in other.scores[:pairs]] for other in (arm, *others)])
+    base = float(np.mean([metric_of(score, metric) for score in static.scores[:pairs]]))
+    return float(shrunken_means(table)[0]) - base
+
+
+def simplest_equal(study: Study, arm: Arm, static: Arm, others: Sequence[Arm]) -> Arm:
+    """Return the simplest of `arm` and what equals it: static if it does, else the arm of the fewest phases.
+
+    Equal means an interval of the difference narrow around zero, uncorrected: what is asked is whether they are equal.
+    Arms that break a constraint are left out. Equally simple ones: the better mean.
+    """
+    metric = study.objective.metric
+
+    def equals(other: Arm) -> bool:
+        difference = claim_interval(paired_differences(arm, other, metric))
+        return difference.within(narrow(metric)) and not broken_constraints(study, other, static)
+
+    if equals(static):
+        return static
+    equal = [other for other in others if other.name not in (arm.name, static.name) and equals(other)]
+    return min([arm, *equal], key=lambda other: (other.phases, -other.mean(metric)))
+
+
+def _kind(
+    study: Study,
+    gain: Interval,
+    lasting: Interval | None,
+    scheduled: Interval | None,
+    broken: Sequence[str],
+    *,
+    pairs: int,
+) -> Kind:
+    bound = narrow(study.objective.metric)
     if gain.low <= 0:
-        return "tie" if gain.low >= -_NARROW and 0 <= gain.high <= _NARROW else "none"
+        return "tie" if gain.holds_zero() and gain.within(bound) else "none"
     if broken or pairs < LEAST_PAIRS:
         return "none"
+    if scheduled is not None and scheduled.low <= 0:
+        return "tie" if scheduled.holds_zero() and scheduled.within(bound) else "none"
     return "transient" if lasting is not None and lasting.low <= 0 else "winner"
 
 
-def _words(
-    kind: Kind, arm: Arm, static: Arm, metric: str, gain: Interval, lasting: Interval | None, broken: Sequence[str]
-) -> str:
-    pairs = len(arm.scores)
+def _words(study: Study, verdict: Verdict, arm: Arm, static: Arm) -> str:
+    compared = _compared(study, verdict, arm, static)
+    scheduled = _scheduled_words(study, verdict)
+    if verdict.kind == "tie" and verdict.gain.low > 0:
+        return f"Tie: {arm.name} has {compared}, but {scheduled} nothing is left of it. Take static: it is simpler."
+    if verdict.kind == "tie":
+        return f"Tie: {arm.name} cannot be told from the static mix ({compared}). Take static: it is simpler."
+    if verdict.kind == "none":
+        return _none_words(verdict, arm, compared, scheduled)
+    left = "not measured" if verdict.tail_gain is None else f"{verdict.tail_gain}"
+    simpler = "" if verdict.simplest == arm.name else f" As good, and simpler: {verdict.simplest}."
+    if verdict.kind == "transient":
+        return f"Transient: {arm.name} has {compared}, but within the common tail its lead is gone ({left}).{simpler}"
+    holds = f", leads {scheduled}" if scheduled else ""
+    return (
+        f"Winner: {arm.name} has {compared}, breaks no constraint{holds}, and leads within the common tail by {left}.{simpler}"
+    )
+
+
+def _none_words(verdict: Verdict, arm: Arm, compared: str, scheduled: str) -> str:
+    if verdict.gain.low <= 0:
+        more = (
+            f"; about {verdict.more_pairs} pairs more might decide it" if verdict.more_pairs and verdict.gain.mean > 0 else ""
+        )
+        return f"No curriculum beat the static mix: the best, {arm.name}, has {compared}{more}."
+    if verdict.broken:
+        return f"No curriculum is claimed: {arm.name} has {compared}, but {'; '.join(verdict.broken)}."
+    if len(arm.scores) < LEAST_PAIRS:
+        return f"No curriculum is claimed: {arm.name} has {compared}; a claim needs at least {LEAST_PAIRS} seeds."
+    flips = verdict.scheduled_gain is not None and verdict.scheduled_gain.mean <= 0
+    flipped = "its rank flips" if flips else "its lead is not shown"
+    return f"No curriculum is claimed: {arm.name} has {compared}, but {flipped} {scheduled}."
+
+
+def _compared(study: Study, verdict: Verdict, arm: Arm, static: Arm) -> str:
+    metric, pairs = study.objective.metric, min(len(arm.scores), len(static.scores))
     sign = -1 if metric == "bits_per_byte" else 1  # within a search more is better; shown are the bits themselves
     reached, base = sign * arm.mean(metric), sign * static.mean(metric)
-    compared = (
-        f"{metric} {reached:.3f} against static's {base:.3f} at equal exposure, gain {gain} "
-        f"over {pairs} fresh seeds (final margin {paired_gain(arm, static, 'final_margin')})"
+    final = mean_interval(paired_differences(arm, static, "final_margin"))
+    return (
+        f"{metric} {reached:.3f} against static's {base:.3f} at equal exposure, gain {verdict.gain} over {pairs} fresh seeds "
+        f"(the wider of t and sign-flip intervals at {verdict.confidence:.1%}, {verdict.shrunken:+.3f} after shrinkage; "
+        f"final margin {final})"
     )
-    if kind == "tie":
-        return f"Tie: {arm.name} cannot be told from the static mix ({compared}). Take static: it is simpler."
-    if kind == "none" and broken:
-        return f"No curriculum is claimed: {arm.name} has {compared}, but {'; '.join(broken)}."
-    if kind == "none" and gain.low > 0:
-        return f"No curriculum is claimed: {arm.name} has {compared}; a claim needs at least {LEAST_PAIRS} seeds."
-    if kind == "none":
-        return f"No curriculum beat the static mix: the best, {arm.name}, has {compared}."
-    left = "not measured" if lasting is None else f"{lasting}"
-    if kind == "transient":
-        return f"Transient: {arm.name} has {compared}, but within the common tail its lead is gone ({left})."
-    return f"Winner: {arm.name} has {compared}, breaks no constraint, and leads within the common tail by {left}."
 
 
-def arm_as_json(arm: Arm, static: Arm, metric: str, comparisons: int) -> dict[str, object]:
-    """Return an arm as the `finalists` and `controls` of `search --json` hold it; its gain is of `metric`."""
-    values = [score.measures.time_general for score in arm.scores]
-    found: dict[str, object] = {
-        "name": arm.name,
-        "pairs": len(arm.scores),
-        "time_general": mean_interval(values).as_json(),
-        "gain_over_static": paired_gain(arm, static, metric, comparisons).as_json(),
-        "area": round(arm.mean("area"), 6),
-        "final_margin": round(arm.mean("final_margin"), 6),
-        "hops": round(arm.mean("hops"), 6),
-        "worst_probe": round(arm.mean("worst_probe"), 6),
-        "loss": {name: round(loss, 6) for name, loss in arm.loss().items()},
-        "bits_per_byte": {name: round(bits, 6) for name, bits in arm.bits().items()},
-        "after_tail": None,
-    }
-    if arm.tail:
-        found["after_tail"] = {
-            "time_general_in_tail": mean_interval([score.tail.time_general for score in arm.tail]).as_json(),
-            "final_margin": round(float(np.mean([score.measures.final_margin for score in arm.tail])), 6),
-            "loss": {name: round(float(np.mean([score.loss[name] for score in arm.tail])), 6) for name in arm.tail[0].loss},
-            "bits_per_byte": {
-                name: round(float(np.mean([score.bits[name] for score in arm.tail])), 6) for name in arm.tail[0].bits
-            },
-        }
-    return found
+def _scheduled_words(study: Study, verdict: Verdict) -> str:
+    if verdict.scheduled_gain is None:
+        return ""
+    return f"under the full run's {study.objective.target_schedule} schedule ({verdict.scheduled_gain})"

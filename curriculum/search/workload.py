@@ -13,7 +13,9 @@ from time import monotonic
 
 from curriculum.errors import RunError
 from curriculum.proxy.run import RunRequest
+from curriculum.search.proof import has_other_schedule
 from curriculum.search.study import HAND_MADE, Study
+from curriculum.search.verdict import LEAST_PAIRS
 from curriculum.search.workers import Workers
 from curriculum.units import format_count, format_seconds
 
@@ -22,18 +24,20 @@ _SHORT = 10  # a timing run is a run's tenth
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
-    """Runs of each stage; `tokens` and `seconds` are of all of them."""
+    """Runs of each stage; `tokens` and `seconds` are of all of them, but for the `more` at most where it is close."""
 
     search: int
     proof: int
     tail: int
+    schedule: int
+    more: int
     tokens: int | None = None
     seconds: float | None = None
 
     @property
     def runs(self) -> int:
-        """All runs."""
-        return self.search + self.proof + self.tail
+        """All runs that are certain."""
+        return self.search + self.proof + self.tail + self.schedule
 
     def words(self) -> str:
         """Return the announcement."""
@@ -41,18 +45,24 @@ class Workload:
             f"{self.runs} runs: {self.search} of search (reference and repeats included), {self.proof} of proof, "
             f"{self.tail} with the common tail"
         )
+        text += f", {self.schedule} under the full run's learning-rate schedule" if self.schedule else ""
+        text += f" (up to {self.more} more where it is close)" if self.more else ""
         text += "" if self.tokens is None else f"; {format_count(self.tokens)} tokens"
         return text + ("" if self.seconds is None else f"; about {format_seconds(self.seconds)}")
 
 
 def count_runs(study: Study, budget: int) -> Workload:
-    """Return how many runs a search of `budget` trials makes, counting baselines' seeds and the common tail."""
+    """Return how many runs a search of `budget` trials makes, from the first reference to the last proof."""
     settings = study.search
     arms = 1 + settings.finalists + 2 + (len(HAND_MADE) if study.favour else 0)
+    tail = study.objective.common_tail > 0
+    more = max(0, settings.most_seeds - settings.finalist_seeds) if settings.finalist_seeds >= LEAST_PAIRS else 0
     return Workload(
         search=settings.reference_seeds + budget + settings.repeats * min(settings.candidates, budget),
         proof=arms * settings.finalist_seeds,
-        tail=settings.finalist_seeds if study.objective.common_tail else 0,
+        tail=settings.finalist_seeds if tail else 0,
+        schedule=2 * settings.finalist_seeds if has_other_schedule(study) else 0,
+        more=more * (1 + settings.finalists + tail),
     )
 
 

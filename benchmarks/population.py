@@ -1,0 +1,115 @@
+"""Runs per hour: one by one, and in populations trained as one computation.
+
+    python benchmarks/population.py                     one core: one by one against populations of 2, 8, 32
+    python benchmarks/population.py --device cuda       a GPU: populations of 1 against 8, 64, 512
+
+Idea: the default study's proxy and recipe, in runs of a quarter of the length with a quarter of the readings, so that steps and
+readings stand in their usual proportion; runs per hour are those of full length. All contenders take turns in one process, and
+what is compared are ratios within a round. On a CPU processor seconds of one thread are counted, on a GPU seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, as in a search's workers
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import monotonic, process_time
+
+from setting import publish, spread, table
+
+from curriculum.proxy.population import train_population
+from curriculum.proxy.population_training import Computing
+from curriculum.proxy.run import RunRequest, perform
+from curriculum.search import controls
+from curriculum.search.study import Study
+from curriculum.search.study_file import load_study
+
+SHORTER = 4
+SIZES = {"cpu": (2, 8, 32), "cuda": (8, 64, 512)}
+ALONE = 4  # runs of a round that are done one by one
+
+
+def requests(study: Study, first: int, size: int) -> list[RunRequest]:
+    """Return `size` runs of static mixes, their seeds from `first`."""
+    mix = study.mix("static", controls.static(study.shares({})))
+    recipe = replace(study.recipe, readings=study.recipe.readings // SHORTER)
+    return [
+        RunRequest(
+            label="b", mix=mix, seed=first + number, samples=study.samples // SHORTER, recipe=recipe, probes=study.probes
+        )
+        for number in range(size)
+    ]
+
+
+def seconds_a_run(study: Study, first: int, size: int, computing: Computing) -> float:
+    """Return what one run of a population of `size` takes; size 0 means `perform`, one by one."""
+    clock: Callable[[], float] = process_time if computing.device == "cpu" else monotonic
+    asked = requests(study, first, size or ALONE)
+    with TemporaryDirectory() as folder:
+        started = clock()
+        if size:
+            failures = train_population(asked, Path(folder), computing=computing)
+            assert not any(failures), failures
+        else:
+            for request in asked:
+                perform(request, Path(folder))
+        return (clock() - started) / len(asked)
+
+
+def rows(taken: dict[int, list[float]]) -> list[Sequence[str]]:
+    """Return the table's rows; the first contender is what the others are compared with."""
+    first = next(iter(taken.values()))
+    found = []
+    for size, seconds in taken.items():
+        ratios = [alone / each for alone, each in zip(first, seconds, strict=True)]
+        hourly = 3600 / (SHORTER * median(seconds))
+        found.append(
+            [f"{size}" if size else "one by one", f"{SHORTER * median(seconds):.2f}", f"{hourly:,.0f}", spread(ratios, ".2f")]
+        )
+    return found
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=sorted(SIZES))
+    parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--compiler")
+    arguments = parser.parse_args()
+    computing = Computing(device=arguments.device, bf16=arguments.bf16, compiler=arguments.compiler)
+    sizes = [0 if arguments.device == "cpu" else 1, *(arguments.sizes or SIZES[arguments.device])]
+    study = load_study()
+    seeds = count(step=max(*sizes, ALONE))
+    for size in sizes[:2]:  # data and caches
+        seconds_a_run(study, next(seeds), size, computing)
+    taken: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(arguments.rounds):
+        for size, seconds in taken.items():
+            seconds.append(seconds_a_run(study, next(seeds), size, computing))
+    unit = "processor seconds of one thread" if arguments.device == "cpu" else "seconds"
+    text = (
+        f"Default study, width {study.recipe.width}, {study.recipe.steps(study.samples)} steps of {study.recipe.batch}, "
+        f"{study.recipe.readings} readings; measured in runs of a quarter of that, {arguments.rounds} rounds in turns on "
+        f"{arguments.device}. Ratio: {unit} of the first line over those of this one, in the same round; median (least-most)."
+    )
+    header = ["population", f"{unit} a run", "runs an hour", "ratio"]
+    suffix = "" if arguments.device == "cpu" else f"_{arguments.device}"
+    publish(
+        Path(__file__).with_name(f"population{suffix}.md"),
+        "Do populations make runs faster?",
+        [text, table(header, rows(taken))],
+    )
+
+
+if __name__ == "__main__":
+    main()

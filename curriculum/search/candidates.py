@@ -1,0 +1,155 @@
+"""From trials to finalists: what may be the best is repeated on further seeds before anything is proven.
+
+The statistics are in `finalists`, the surrogate in `surrogate`; here runs are asked for and put together with both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from curriculum.errors import DataError, RunError
+from curriculum.proxy.run import RunRequest
+from curriculum.search.acquisition import SurrogateProposer
+from curriculum.search.conclusion import Trial
+from curriculum.search.finalists import Option, choose, choose_candidates, mean_excess, noise_of
+from curriculum.search.objective import Reference, Score, score_run, search_value, violations
+from curriculum.search.pareto import front_candidates, objectives
+from curriculum.search.proportions import Given
+from curriculum.search.proposals import Proposal
+from curriculum.search.proposer import Evidence, Parameters
+from curriculum.search.runner import Runner
+from curriculum.search.surrogate import Surrogate, one_thread
+
+OPTIMUM = "optimum"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidates:
+    """Chooses the finalists of a search; `evidence` is what the surrogate learns from, trials of an older study included."""
+
+    runner: Runner
+    reference: Reference
+    evidence: Sequence[Evidence]
+
+    def finalists(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Repeat what is promising; return the finalists, best first. Raises RunError when nothing is left."""
+        alive = [trial for trial in trials if trial.score is not None]
+        if not alive:
+            raise RunError("every trial failed; see the messages above, mend the cause and run the same command again")
+        tried = distinct(alive)
+        chosen = self._of_front(tried) if self.runner.study.objective.pareto else self._of_value(tried)
+        if not chosen:
+            raise RunError("each of the best trials failed on another seed; lower the learning_rate")
+        return chosen
+
+    def _of_value(self, tried: Sequence[Trial]) -> list[Trial]:
+        """Return the finalists by surrogate and repeats together."""
+        settings = self.runner.study.search
+        with one_thread():
+            surrogate = Surrogate.fit(self.runner.space, self.evidence)
+        best = self._optimum(len(self.evidence))
+        options = self._options([*tried, *([] if best is None else [best[0]])], None if best is None else best[1], surrogate)
+        optimum = None if best is None else options[-1]
+        known = options if best is None else options[:-1]
+        picked = choose_candidates(known, optimum, settings.candidates, surrogate.noise)
+        by_name = {trial.proposal.name: trial for trial in [*tried, *([] if best is None else [best[0]])]}
+        repeats = self._repeated([by_name[option.name] for option in picked])
+        again = [
+            self._with_repeats(option, by_name[option.name], repeats[option.name])
+            for option in picked
+            if option.name in repeats
+        ]
+        noise = noise_of([option.repeats for option in again], otherwise=surrogate.noise)
+        return [by_name[option.name] for option in choose(again, settings.finalists, noise)]
+
+    def _of_front(self, tried: Sequence[Trial]) -> list[Trial]:
+        """Return finalists spread over the front of a study of two objectives: those of the front after repeats."""
+        study = self.runner.study
+        able = [trial for trial in tried if trial.excess <= 0] or list(tried)
+        points = np.asarray([objectives(study, score) for trial in able if (score := trial.score) is not None])
+        picked = [able[index] for index in front_candidates(points, study.search.candidates)]
+        repeats = self._repeated(picked)
+        left = [trial for trial in picked if trial.proposal.name in repeats]
+        if not left:
+            return []
+        means = np.asarray(
+            [np.mean([objectives(study, score) for score in repeats[trial.proposal.name]], axis=0) for trial in left]
+        )
+        return [left[index] for index in front_candidates(means, study.search.finalists)]
+
+    def _optimum(self, number: int) -> tuple[Trial, Parameters] | None:
+        """Return the surrogate's optimum as a trial that was never tried, or None if the data cannot play it."""
+        runner = self.runner
+        parameters = SurrogateProposer(runner.space).suggest_best(self.evidence, seed=runner.study.seed)
+        phases, order = runner.space.propose(Given(parameters))
+        mix = runner.study.mix(OPTIMUM, phases, order=order)
+        try:
+            runner.check_exposure({"static": runner.static, OPTIMUM: mix})
+            mix.plan(runner.sizes)
+        except DataError:
+            return None
+        request = runner.request(OPTIMUM, mix, 0)
+        proposal = Proposal(number=number, name=OPTIMUM, phases=phases, order=order)
+        return Trial(proposal=proposal, request=request, score=None, value=-np.inf, excess=np.inf), parameters
+
+    def _options(self, trials: Sequence[Trial], untried: Parameters | None, surrogate: Surrogate) -> list[Option]:
+        parameters = {trial.number: trial.parameters for trial in self.evidence}
+        asked = [parameters[trial.proposal.number] if trial.score is not None else untried or {} for trial in trials]
+        with one_thread():
+            points = surrogate.points(asked)
+            means, deviations = surrogate.posterior(points)
+            likely = surrogate.feasibility(points)
+        return [
+            Option(
+                name=trial.proposal.name,
+                number=None if trial.score is None else trial.proposal.number,
+                features=self.runner.space.features(of),
+                mean=float(mean),
+                sd=float(deviation),
+                excess=None if trial.score is None else violations(self.runner.study, trial.score, self.reference),
+                feasibility=float(chance),
+            )
+            for trial, of, mean, deviation, chance in zip(trials, asked, means, deviations, likely, strict=True)
+        ]
+
+    def _repeated(self, picked: Sequence[Trial]) -> dict[str, list[Score]]:
+        """Return the scores of further runs by name; without a curriculum that breaks runs, which is no finalist."""
+        count = self.runner.study.search.repeats
+        self.runner.observer.stage("candidates", len(picked) * count)
+        seeds = [self.runner.seed("repeat", index) for index in range(count)]
+        requests = {trial.proposal.name: _repeats(trial, seeds) for trial in picked}
+        self.runner.executor.results([request for of in requests.values() for request in of])
+        found = {}
+        for name, of in requests.items():
+            results = [outcome.result for outcome in self.runner.executor.results(of)]
+            if all(result is not None for result in results):
+                found[name] = [score_run(self.runner.study, result) for result in results if result is not None]
+        return found
+
+    def _with_repeats(self, option: Option, trial: Trial, scores: Sequence[Score]) -> Option:
+        searched = [] if trial.score is None else [trial.score]
+        return replace(
+            option,
+            repeats=tuple(search_value(self.runner.study, score) for score in scores),
+            excess=mean_excess([self._excess(score) for score in [*searched, *scores]]),
+        )
+
+    def _excess(self, score: Score) -> dict[str, float]:
+        return violations(self.runner.study, score, self.reference, slack=0.0)
+
+
+def distinct(trials: Sequence[Trial]) -> list[Trial]:
+    """Of equal curricula (an enqueued baseline may be proposed again) keep the best."""
+    found: dict[str, Trial] = {}
+    for trial in sorted(trials, key=lambda trial: trial.value):
+        if trial.request is not None:
+            found[trial.request.mix.fingerprint()] = trial
+    return list(found.values())
+
+
+def _repeats(trial: Trial, seeds: Sequence[int]) -> list[RunRequest]:
+    label = OPTIMUM if trial.score is None else f"repeat-{trial.proposal.number:03d}"
+    return [replace(trial.request, label=label, seed=seed) for seed in seeds if trial.request is not None]

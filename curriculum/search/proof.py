@@ -1,0 +1,144 @@
+"""The proof: finalists beside controls of equal exposure, on fresh seeds and fresh probe items.
+
+proof      finalists, static and the hand-made curricula; more pairs for finalists and static where it is close
+controls   the leader's pieces shuffled, and the leader reversed
+tail       the leader again, the last part of the run the same as static's
+schedule   leader and static again, under the learning-rate schedule of the full run, if the study names it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from curriculum.errors import RunError
+from curriculum.mix import Mix
+from curriculum.probe.specification import PROOF_DRAW
+from curriculum.proxy.recipe import Recipe
+from curriculum.search import controls
+from curriculum.search.conclusion import Trial
+from curriculum.search.objective import Score, score_run
+from curriculum.search.runner import Runner, required
+from curriculum.search.study import HAND_MADE, Study
+from curriculum.search.verdict import Arm, leader, should_add_pairs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """What was compared: `arms` by name, `finalists` among them, the `leader` of these."""
+
+    arms: Mapping[str, Arm]
+    finalists: tuple[str, ...]
+    leader: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prover:
+    """Trains what a claim needs."""
+
+    runner: Runner
+
+    def prove(self, finalists: Sequence[Trial]) -> Proof:
+        """Repeat finalists and controls on fresh seeds, then what belongs to the leader alone. Raises RunError."""
+        study, runner = self.runner.study, self.runner
+        found = {trial.proposal.name: trial.request.mix for trial in finalists if trial.request is not None}
+        mixes = {"static": runner.static} | found | self._hand_made()
+        runner.check_exposure(mixes)
+        arms = self._arms(mixes, "proof", range(study.search.finalist_seeds), required_arms=("static",))
+        names = [name for name in found if name in arms]
+        if not names:
+            raise RunError("every finalist failed in the proof; lower the learning_rate, or raise candidates and repeats")
+        arms |= self._closer(arms, names, mixes)
+        first = leader(study, [arms[name] for name in names], arms["static"]).name
+        arms |= self._own_controls(mixes[first])
+        if study.objective.common_tail:
+            arms |= self._with_tail(arms[first], arms["static"], mixes[first])
+        arms |= self._under_schedule(arms[first], arms["static"], mixes[first])  # arms as the tail left them
+        return Proof(arms=arms, finalists=tuple(names), leader=first)
+
+    def _hand_made(self) -> dict[str, Mix]:
+        phases = {name: self.runner.control(name) for name in HAND_MADE}
+        return {name: self.runner.study.mix(name, of) for name, of in phases.items() if of is not None}
+
+    def _closer(self, arms: Mapping[str, Arm], names: Sequence[str], mixes: Mapping[str, Mix]) -> dict[str, Arm]:
+        """Return static and finalists with more pairs, as long as these may decide a close comparison."""
+        found = {name: arms[name] for name in ("static", *names)}
+        while more := should_add_pairs(self.runner.study, [found[name] for name in names], found["static"]):
+            done = min(len(arm.scores) for arm in found.values())
+            added = self._arms({name: mixes[name] for name in found}, "more-pairs", range(done, done + more))
+            if len(added) < len(found):
+                return found  # a run failed: what there is must do
+            found = {name: replace(arm, scores=(*arm.scores, *added[name].scores)) for name, arm in found.items()}
+        return found
+
+    def _own_controls(self, winner: Mix) -> dict[str, Arm]:
+        """Return the winner's pieces shuffled, and the winner reversed; nothing for a constant mix."""
+        if len(winner.phases) == 1 and winner.phases[0].to is None:
+            return {}
+        study = self.runner.study
+        order = next(iter(winner.streams.values())).order
+        own = {
+            "shuffled": study.mix("shuffled", controls.shuffled_in_time(winner.phases, study.seed), order=order),
+            "reversed": study.mix("reversed", controls.reversed_in_time(winner.phases), order=order),
+        }
+        self.runner.check_exposure({winner.name: winner, **own})
+        return self._arms(own, "controls", range(study.search.finalist_seeds))
+
+    def _with_tail(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm]:
+        """Train the winner with the common tail; the static mix with it is the static mix, whose runs are there."""
+        tail = self.runner.study.objective.common_tail
+        longer = {arm.name: replace(winner, phases=controls.with_common_tail(winner.phases, self.runner.shares, tail))}
+        self.runner.check_exposure({"static": self.runner.static, **longer})
+        scores = self._scores(longer, "tail", range(len(arm.scores)), tuple(longer))
+        return {"static": replace(static, tail=static.scores), arm.name: replace(arm, tail=tuple(scores[arm.name]))}
+
+    def _under_schedule(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm]:
+        """Train both again under the full run's learning-rate schedule; nothing where it is the proxies' own."""
+        study = self.runner.study
+        schedule = study.objective.target_schedule
+        if schedule is None or not has_other_schedule(study):
+            return {}
+        recipe = replace(study.recipe, schedule=schedule)
+        both = {"static": self.runner.static, arm.name: winner}
+        scores = self._scores(both, "schedule", range(study.search.finalist_seeds), tuple(both), recipe)
+        return {of.name: replace(of, scheduled=tuple(scores[of.name])) for of in (static, arm)}
+
+    def _arms(self, mixes: Mapping[str, Mix], stage: str, indices: range, required_arms: Sequence[str] = ()) -> dict[str, Arm]:
+        scores = self._scores(mixes, stage, indices, required_arms)
+        return {name: Arm(name=name, scores=tuple(of), phases=len(mixes[name].phases)) for name, of in scores.items()}
+
+    def _scores(
+        self,
+        mixes: Mapping[str, Mix],
+        stage: str,
+        indices: range,
+        required_arms: Sequence[str],
+        recipe: Recipe | None = None,
+    ) -> dict[str, list[Score]]:
+        """Return each mix's scores on the proof's seeds `indices`; one not required that breaks a run is left out."""
+        runner = self.runner
+        seeds = [runner.seed("proof", index) for index in indices]
+        kind = "proof" if stage == "more-pairs" else stage
+        requests = {
+            name: [runner.request(f"{kind}-{_label(name)}", mix, seed, PROOF_DRAW, recipe=recipe) for seed in seeds]
+            for name, mix in mixes.items()
+        }
+        runner.observer.stage(stage, sum(len(of) for of in requests.values()))
+        runner.executor.results([requests[name][index] for index in range(len(seeds)) for name in mixes])
+        found = {}
+        for name, of in requests.items():
+            outcomes = runner.executor.results(of)
+            if name not in required_arms and any(outcome.result is None for outcome in outcomes):
+                runner.observer.notice(f"{name} is left out of the comparison, since a run of it failed")
+                continue
+            found[name] = [score_run(runner.study, required(outcome)) for outcome in outcomes]
+        return found
+
+
+def has_other_schedule(study: Study) -> bool:
+    """Say whether the full run's learning-rate schedule is another than the proxies'."""
+    return study.command is None and study.objective.target_schedule not in (None, study.recipe.schedule)
+
+
+def _label(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter == "-" else "-" for letter in name).strip("-")

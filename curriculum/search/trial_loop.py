@@ -1,0 +1,148 @@
+"""The search itself: proposals are asked for, trained and told, a fixed number ahead, in the order of their numbers.
+
+With a pruner, a trial's run carries the bounds below which it ends early; they follow from the trials told when it was
+proposed, so that neither workers nor kills change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from curriculum.errors import DataError
+from curriculum.proxy.run import RunRequest, RunResult
+from curriculum.proxy.stopping import StopRule
+from curriculum.search import controls
+from curriculum.search.conclusion import Trial
+from curriculum.search.finalists import mean_excess
+from curriculum.search.objective import Reference, score_run, search_value, violations
+from curriculum.search.pareto import objectives
+from curriculum.search.proposals import Proposal, Proposals
+from curriculum.search.pruning import Elder, foretold, limits, prefix_values, stop_rule
+from curriculum.search.runner import Runner
+from curriculum.search.space import SLICES, knot_ends
+from curriculum.search.surrogate import Surrogate, one_thread
+
+_BELIEF_EVERY = 5  # trials
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialLoop:
+    """Tries curricula until the study has as many trials as it may."""
+
+    runner: Runner
+    proposals: Proposals
+    reference: Reference
+
+    def run(self, budget: int) -> list[Trial]:
+        """Ask and tell `budget` trials, `ahead` of them at a time, told in order."""
+        ahead = self.runner.study.search.ahead
+        self.runner.observer.stage("search", budget)
+        self.proposals.enqueue(self._baselines())
+        told = self.proposals.told()
+        asked: list[tuple[Proposal, RunRequest | None]] = []
+        trials: list[Trial] = []
+        for number in range(budget + ahead - 1):
+            self._say_belief(len(trials))
+            if number < budget:
+                proposal = self.proposals.recall(number) if number in told else self.proposals.propose(number)
+                request = None if told.get(number) is False else self._request(proposal, trials)
+                asked.append((proposal, request))
+                if request is not None:
+                    self.runner.executor.submit(request)
+            due = number - ahead + 1
+            if due >= 0:
+                trials.append(self._tell(*asked[due], trials[: due - ahead + 1 if due >= ahead else 0], already=due in told))
+        return trials
+
+    def _request(self, proposal: Proposal, elders: Sequence[Trial]) -> RunRequest | None:
+        """Return the run of a proposal, or None when the data cannot play it."""
+        runner = self.runner
+        mix = runner.study.mix(proposal.name, proposal.phases, order=proposal.order)
+        try:
+            runner.check_exposure({"static": runner.static, proposal.name: mix})
+            mix.plan(runner.sizes)
+        except DataError as error:
+            runner.observer.notice(f"trial {proposal.number} cannot be played: {error}")
+            return None
+        request = runner.request(f"trial-{proposal.number:03d}", mix, runner.seed("trial", proposal.number))
+        return replace(request, stop=self._stop_rule(elders))
+
+    def _stop_rule(self, elders: Sequence[Trial]) -> StopRule | None:
+        """Return where a trial with these elders would be stopped; None without a pruner, or while elders are few."""
+        study = self.runner.study
+        if study.search.pruner == "none":
+            return None
+        stretch = study.samples // study.recipe.readings
+        bounds = limits(self._as_elders(elders), range(stretch, study.samples, stretch), study.samples)
+        return stop_rule(study, bounds) if bounds else None
+
+    def _as_elders(self, trials: Sequence[Trial]) -> list[Elder]:
+        study = self.runner.study
+        found = []
+        for trial in trials:
+            result = None if trial.request is None else self.runner.executor.result(trial.request).result
+            if result is not None:
+                prefix = prefix_values(study, result.trajectory, study.samples)
+                found.append(Elder(prefix=prefix, value=trial.value, was_stopped=trial.stopped is not None))
+        return found
+
+    def _tell(self, proposal: Proposal, request: RunRequest | None, elders: Sequence[Trial], *, already: bool) -> Trial:
+        study, observer = self.runner.study, self.runner.observer
+        outcome = None if request is None else self.runner.executor.result(request)
+        if outcome is None or outcome.result is None:
+            if not already:
+                self.proposals.tell(proposal.number, None, {})
+            observer.trial(proposal.number, proposal.name, None)
+            return Trial(proposal=proposal, request=request, score=None, value=-np.inf, excess=np.inf)
+        if outcome.result.stopped is not None:
+            return self._tell_stopped(proposal, request, outcome.result, elders, already=already)
+        score = score_run(study, outcome.result)
+        value, excess = search_value(study, score), violations(study, score, self.reference)
+        points = objectives(study, score) if study.objective.pareto else None
+        if not already:
+            self.proposals.tell(proposal.number, value, excess, points=points)
+        observer.trial(proposal.number, proposal.name, value)
+        return Trial(proposal=proposal, request=request, score=score, value=value, excess=max([0.0, *excess.values()]))
+
+    def _tell_stopped(
+        self, proposal: Proposal, request: RunRequest | None, result: RunResult, elders: Sequence[Trial], *, already: bool
+    ) -> Trial:
+        """Tell the value that the prefix foretells, and as excess, of which nothing is known, the mean of its elders."""
+        study, position = self.runner.study, result.stopped or 0
+        prefix = prefix_values(study, result.trajectory, study.samples)[position]
+        value = foretold(prefix, position, self._as_elders(elders))
+        whole = [trial.score for trial in elders if trial.score is not None]
+        if not already:
+            excess = mean_excess([violations(study, score, self.reference) for score in whole])
+            points = None
+            if study.objective.pareto and value is not None:
+                points = (value, float(np.mean([objectives(study, score)[1] for score in whole])))
+            self.proposals.tell(proposal.number, value, {} if value is None else excess, points=points)
+        self.runner.observer.trial(proposal.number, proposal.name, value)
+        told = -np.inf if value is None else value
+        return Trial(proposal=proposal, request=request, score=None, value=told, excess=np.inf, stopped=position)
+
+    def _say_belief(self, told: int) -> None:
+        """Tell the observer now and then what the surrogate makes of it: a fit costs some hundredths of a second."""
+        if told == 0 or told % _BELIEF_EVERY:
+            return
+        with one_thread():
+            surrogate = Surrogate.fit(self.runner.space, self.proposals.evidence(told))
+            points = surrogate.points(surrogate.tried)
+            means, deviations = surrogate.posterior(points)
+        merits = np.where(surrogate.feasibility(points) >= 0.5, means, -np.inf)
+        best = int(np.argmax(merits if np.isfinite(merits).any() else means))
+        self.runner.observer.believed(float(means[best]), float(deviations[best]))
+
+    def _baselines(self) -> Mapping[str, dict[str, float | str]]:
+        runner = self.runner
+        found = {}
+        for name in runner.study.search.enqueue:
+            phases = runner.control(name)
+            if phases is not None:
+                matrix = controls.knot_matrix(phases, knot_ends(SLICES), ramps=False)
+                found[name] = runner.space.parameters(matrix)
+        return found

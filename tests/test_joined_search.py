@@ -1,0 +1,63 @@
+"""A whole search by two processes on one database, each with a runs folder of its own: the same as by one process alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from postgres_help import PostgresServer, postgres_server
+from test_search_end_to_end import CURRICULUM, STUDY, wait_for, what_was_found
+
+from curriculum.search import coordinator
+
+SMALL = "\n".join(line for line in STUDY.splitlines() if not line.startswith("controls")) + "\n"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with postgres_server() as running:
+        yield running
+
+
+def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    folder.mkdir()
+    (folder / "tiny.yaml").write_text(SMALL)
+    command = [*CURRICULUM, "search", "tiny.yaml", "--budget", "5", "--json", *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def end(process: subprocess.Popen[str]) -> dict[str, object]:
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    document: dict[str, object] = json.loads(out)
+    return what_was_found(document)
+
+
+def runs_of(folder: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in (folder / "runs/tiny").glob("*/run.json")}
+
+
+@pytest.mark.skipif(
+    "remember_together" not in Path(coordinator.__file__).read_text(), reason="the coordinator does not share its runs yet"
+)
+def test_two_processes_find_what_one_finds_through_a_restart_and_a_death(server: PostgresServer, tmp_path: Path) -> None:
+    together = ("--storage", server.url(), "--workers", "1")
+    searches = [begin(tmp_path / name, *together) for name in ("a", "b")]
+    wait_for(lambda: len(runs_of(tmp_path / "a")) >= 3)
+    server.stop(signal.SIGQUIT)
+    server.start()
+    wait_for(lambda: len(runs_of(tmp_path / "b")) >= 6)
+    searches[1].kill()
+    searches[1].communicate()
+    late = begin(tmp_path / "late", *together)
+    found = [end(searches[0]), end(late)]
+    alone = end(begin(tmp_path / "alone", "--workers", "2"))
+    assert found == [alone, alone]
+    assert set(runs_of(tmp_path / "a")) == set(runs_of(tmp_path / "alone")) and len(runs_of(tmp_path / "a")) > 15
+    assert runs_of(tmp_path / "a") == runs_of(tmp_path / "late"), "each run was trained once, and sent to the other"
+    rows = server.execute("SELECT state, count(*) FROM curriculum_runs GROUP BY state")
+    assert [tuple(row) for row in rows] == [("done", len(runs_of(tmp_path / "a")))]

@@ -1,0 +1,134 @@
+"""Two objectives: fronts, their area, directions keyed by trial, and what is said of a front at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curriculum.errors import FileError
+from curriculum.probe import RunMeasures
+from curriculum.search.objective import Score
+from curriculum.search.pareto import (
+    describe_front,
+    front_candidates,
+    front_words,
+    hypervolume,
+    non_dominated,
+    objectives,
+    scalarised,
+    seen_by,
+)
+from curriculum.search.proposer import Evidence
+from curriculum.search.study import Study
+from curriculum.search.study_file import default_study, load_study
+from curriculum.search.verdict import Arm
+
+grid = st.integers(0, 8).map(float)
+clouds = st.lists(st.tuples(grid, grid), min_size=1, max_size=12).map(lambda rows: np.asarray(rows, dtype=np.float64))
+
+
+@settings(max_examples=100, deadline=None)
+@given(clouds)
+def test_the_front_is_what_nobody_beats(points: np.ndarray) -> None:
+    for index, kept in enumerate(non_dominated(points)):
+        beaten = any((other >= points[index]).all() and (other > points[index]).any() for other in points)
+        assert kept == (not beaten)
+
+
+@settings(max_examples=100, deadline=None)
+@given(clouds)
+def test_hypervolume_is_the_cells_that_are_dominated(points: np.ndarray) -> None:
+    cells = [(x + 0.5, y + 0.5) for x in range(1, 9) for y in range(1, 9)]
+    count = sum(any(px > x and py > y for px, py in points) for x, y in cells)
+    assert hypervolume(points, (1.0, 1.0)) == pytest.approx(count)
+    assert hypervolume(points[non_dominated(points)], (1.0, 1.0)) == pytest.approx(count)
+
+
+@settings(max_examples=100, deadline=None)
+@given(clouds, st.integers(0, 99))
+def test_every_direction_agrees_with_dominance(points: np.ndarray, number: int) -> None:
+    values = scalarised(points, number, seed=1)
+    for index, other in np.ndindex(len(points), len(points)):
+        if (points[index] >= points[other]).all() and (points[index] > points[other]).any():
+            assert values[index] > values[other]
+    assert (values == scalarised(points, number, seed=1)).all()
+
+
+def test_directions_differ_from_trial_to_trial_and_reach_the_whole_front() -> None:
+    angle = np.linspace(0, np.pi / 2, 11)
+    concave = 1 - np.stack([np.cos(angle), np.sin(angle)], axis=1)  # no weighted sum finds its middle
+    found = {int(scalarised(concave, number, seed=0).argmax()) for number in range(200)}
+    assert len(found) >= 9 and found & {4, 5, 6}
+    assert len({int(scalarised(concave, 3, seed=seed).argmax()) for seed in range(20)}) > 3
+
+
+def test_a_trial_sees_its_elders_in_its_own_direction_and_no_more_of_them() -> None:
+    values = {0: (0.9, -2.0), 1: (0.5, -1.0), 2: (0.1, -0.5), 3: (1.0, 0.0)}
+    evidence = [
+        Evidence(number=n, parameters={}, value=None if n == 3 else 0.0, excess={"final_margin": 0.1}) for n in range(4)
+    ]
+    seen = seen_by(7, evidence, values, seed=2)
+    assert [trial.value for trial in seen[:3]] == scalarised(np.asarray([values[n] for n in range(3)]), 7, seed=2).tolist()
+    assert seen[3] == evidence[3] and seen[0].excess == evidence[0].excess
+    assert {max(seen_by(n, evidence, values, seed=2)[:3], key=lambda t: t.value or 0).number for n in range(40)} == {0, 1, 2}
+    assert seen_by(7, evidence[3:], values, seed=2) == evidence[3:]
+
+
+def test_candidates_are_spread_over_the_front() -> None:
+    front = [[0.0, 10.0], [9.8, 0.1], [10.0, 0.0], [6.0, 6.0], [5.9, 6.05]]
+    points = np.asarray([*front, [1.0, 1.0], [5.0, 5.0]])
+    assert front_candidates(points, 3)[0] == 3 and set(front_candidates(points, 3)) <= {0, 1, 2, 3}
+    assert sorted(front_candidates(points, 99)) == [0, 1, 2, 3, 4]
+    assert front_candidates(points[5:6], 3) == [0]
+
+
+def score(time: float, loss: float) -> Score:
+    measures = RunMeasures(time_general=time, area=time, final_margin=0.5, longest_stay=time, hops=0, worst_probe=time)
+    return Score(measures=measures, tail=measures, loss={"a": loss, "b": loss + 1}, bits={})
+
+
+def arm(name: str, time: float, loss: float) -> Arm:
+    wobble = np.tile([-0.02, -0.01, 0.0, 0.01, 0.02], 2)
+    return Arm(name=name, scores=tuple(score(time + w, loss - w / 2) for w in wobble))
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return changed(tmp_path, "metric: time_general, subject_to: [final_margin, loss]", "metric: time_general, pareto: loss")
+
+
+def changed(tmp_path: Path, old: str, new: str) -> Study:
+    text = default_study().read_text()
+    assert old in text
+    (tmp_path / "study.yaml").write_text(text.replace(old, new))
+    return load_study(tmp_path / "study.yaml")
+
+
+def test_a_study_of_two_objectives(study: Study, tmp_path: Path) -> None:
+    assert study.objective.pareto == "loss" and study.objective.subject_to == ("final_margin",)
+    assert objectives(study, score(0.7, 1.0)) == (0.7, -1.5)
+    assert "pareto" not in load_study().canonical()["objective"]
+    with pytest.raises(FileError, match=r"study.yaml:\d+: .*cannot be a constraint"):
+        changed(tmp_path, "metric: time_general,", "metric: time_general, pareto: loss,")
+    with pytest.raises(FileError, match=r"study.yaml:\d+: .*'bits'"):
+        changed(tmp_path, "metric: time_general,", "metric: time_general, pareto: bits,")
+
+
+def test_the_front_is_given_with_intervals(study: Study) -> None:
+    arms = {a.name: a for a in (arm("static", 0.4, 1.0), arm("x", 0.9, 1.4), arm("y", 0.6, 0.8), arm("z", 0.55, 1.2))}
+    front = describe_front(study, arms, ["x", "y", "z"])
+    assert [point["name"] for point in front] == ["x", "y"]
+    x, y = front
+    assert not x["dominates_static"] and y["dominates_static"]
+    assert x["time_general"]["mean"] == pytest.approx(0.9) and x["mean_loss"]["mean"] == pytest.approx(1.9)
+    assert x["loss_saved_over_static"]["high"] < 0 < x["gain_over_static"]["low"] <= x["gain_over_static"]["high"]
+    equal = arm("equal", 0.4001, 1.0)
+    unshown = Arm(name="equal", scores=equal.scores[::-1])
+    assert describe_front(study, arms | {"equal": unshown}, ["equal"])[0]["dominates_static"] is False
+    words = front_words(front)
+    assert "Front of 2: x, y." in words and words.endswith("not worse on the other: y.")
+    assert [point["name"] for point in describe_front(study, arms, ["z"])] == ["static", "z"]

@@ -1,0 +1,189 @@
+"""Runs on a real Ray cluster on this machine: the local pool's bits, deaths tried again, wrong addresses refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from workers_help import command, lives, request, wait_for
+
+from curriculum.errors import DataError, ResourceError, UserError
+from curriculum.mix import Phase, Stream
+from curriculum.search import ray_workers as module
+from curriculum.search.executor import Outcome
+from curriculum.search.ray_workers import RayWorkers
+from curriculum.search.workers import Workers
+
+ray = pytest.importorskip("ray")
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a cluster of two CPUs, started as its user would; its folder's path must be short, for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
+    environment = {**os.environ, **ENVIRONMENT, "RAY_TMPDIR": str(folder)}
+    start = ["start", "--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
+    start += ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", f"--temp-dir={folder}", "--block"]
+    head = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", *start],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_for((folder / "ray_current_cluster").exists)
+        yield (folder / "ray_current_cluster").read_text().strip()
+    finally:
+        head.send_signal(signal.SIGTERM)
+        try:
+            head.wait(timeout=30)
+        finally:
+            os.killpg(head.pid, signal.SIGKILL) if head.poll() is None else None
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(address: str, tmp_path: Path) -> Iterator[RayWorkers]:
+    workers = RayWorkers(runs=tmp_path / "runs", address=address)
+    yield workers
+    workers.kill()
+
+
+def test_runs_are_those_of_the_local_pool_to_the_bit_and_handlers_stay_ours(
+    cluster: RayWorkers, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[Outcome] = []
+    cluster.on_finished = told.append
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    diverging = replace(request(3), recipe=replace(request(3).recipe, learning_rate=1e18))
+    found = cluster.results([request(1), request(2), diverging, request(1)])
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert "learning_rate" in str(found[2].failure) and len(told) == 3
+    pool = Workers(runs=tmp_path / "local", count=1)
+    local = pool.results([request(1), request(2)])
+    pool.drain()
+    for there, here in zip(found, local, strict=False):
+        assert there.result is not None and here.result is not None
+        assert there.result.folder == tmp_path / "runs" / there.request.run_id()
+        for name in ("trajectory", "loss", "bits_per_byte"):
+            files = [pd.read_parquet(result.folder / f"{name}.parquet") for result in (there.result, here.result)]
+            pd.testing.assert_frame_equal(*files, check_exact=True)
+        assert (there.result.folder / "mix.yaml").read_bytes() == (here.result.folder / "mix.yaml").read_bytes()
+    cluster.drain()
+    again = RayWorkers(runs=tmp_path / "runs", address="127.0.0.1:1")
+    assert again.result(request(1)).found, "what is there needs no cluster"
+    assert capfd.readouterr() == ("", ""), "Ray's own words are kept from the terminal"
+
+
+def test_killed_processes_and_failing_commands_are_tried_again_and_reported(cluster: RayWorkers, tmp_path: Path) -> None:
+    """The task's process is killed at its first try, with what it started; then the command fails with its log."""
+    waiting = command(1, f"if [ -e {tmp_path}/pid ]; then echo sorry; exit 3; fi; echo $$ > {tmp_path}/pid; sleep 3600")
+    cluster.submit(waiting)
+    wait_for(lambda: cluster.poll(0.2) or ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    program = int((tmp_path / "pid").read_text())
+    os.kill(parent(parent(program)), signal.SIGKILL)
+    failure = str(cluster.result(waiting).failure)
+    assert "sorry" in failure and "exit code 3" in failure and cluster._mishaps
+    log = tmp_path / "runs" / waiting.run_id() / "command-0.log"
+    assert f"log: {log}" in failure and log.read_text() == "sorry\n"
+    wait_for(lambda: not lives(program))
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def test_a_hang_is_bounded_there_too_and_a_kill_leaves_nothing(cluster: RayWorkers, tmp_path: Path) -> None:
+    sleeping = replace(command(2, "sleep 3600"), command_timeout=3600.0)
+    cluster.patience = 1.0 - sleeping.command_timeout
+    assert cluster.result(sleeping).failure == "made no progress for 1 s, 3 times"
+    cluster.patience = None
+    cluster.submit(command(3, f"echo $$ > {tmp_path}/pid; sleep 3600"))
+    wait_for(lambda: cluster.poll(0.2) or ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    cluster.kill()
+    wait_for(lambda: not lives(int((tmp_path / "pid").read_text())))
+    assert not list((tmp_path / "runs").glob("*/run.json"))
+
+
+def test_data_that_differ_on_a_node_are_refused(tmp_path: Path) -> None:
+    delivery = module.train_on_node(request(1), "r-s1-0123456789", tmp_path, None)
+    assert isinstance(delivery.error, DataError) and "same paths" in str(delivery.error)
+    lacking = replace(
+        request(1).mix, streams={"a": Stream(local=str(tmp_path / "none"))}, phases=(Phase(until=1, weights={"a": 1}),)
+    )
+    delivery = module.train_on_node(replace(request(1), mix=lacking), "r-s1-0123456789", tmp_path, None)
+    assert isinstance(delivery.error, DataError) and f"node {socket.gethostname()}" in str(delivery.error)
+
+
+def test_a_node_and_memory_that_are_lost_three_times_are_named(tmp_path: Path) -> None:
+    class Lossy:
+        """A cluster that loses every task."""
+
+        def __init__(self) -> None:
+            self.begun = 0
+
+        def cpus(self) -> int:
+            return 1
+
+        def begin(self, *_: object) -> int:
+            self.begun += 1
+            return self.begun
+
+        def done(self, tasks: list[int], _: float) -> list[int]:
+            return tasks
+
+        def fetch(self, task: int) -> str:
+            return "its node was lost" if task > 1 else "out of memory"
+
+        def leave(self) -> None:
+            self.begun = 0
+
+    lossy = Lossy()
+    workers = RayWorkers(runs=tmp_path, address="auto", _cluster=lossy)
+    assert workers.result(request(1)).failure == "out of memory; then its node was lost; then its node was lost"
+    assert lossy.begun == 3
+    workers.drain()
+    assert lossy.begun == 0
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:", "http://a:1"])
+def test_an_address_of_another_kind_is_refused_at_once(tmp_path: Path, address: str) -> None:
+    with pytest.raises(UserError, match=r"HOST:PORT"):
+        RayWorkers(runs=tmp_path, address=address)
+
+
+def test_an_address_where_nobody_or_somebody_else_answers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as closed, socket.socket() as dumb:
+        closed.bind(("127.0.0.1", 0))
+        dumb.bind(("127.0.0.1", 0))
+        dumb.listen()
+        with pytest.raises(ResourceError, match=r"nobody listens there; start one"):
+            RayWorkers(runs=tmp_path, address=f"127.0.0.1:{closed.getsockname()[1]}").submit(request(1))
+        monkeypatch.setattr(module, "_ANSWER_SECONDS", 3.0)
+        with pytest.raises(ResourceError, match="does not answer as Ray"):
+            RayWorkers(runs=tmp_path, address=f"127.0.0.1:{dumb.getsockname()[1]}").submit(request(1))
+
+
+def test_without_ray_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install curriculum\[ray\]"):
+        RayWorkers(runs=tmp_path, address="auto")
+
+
+def test_a_cluster_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = object.__new__(module._Cluster)
+    cluster._head, cluster._pulse, cluster._missed = "127.0.0.1:1", 0.0, 0
+    monkeypatch.setattr(module, "_PULSE_SECONDS", -1.0)
+    cluster._feel_pulse()
+    cluster._feel_pulse()
+    with pytest.raises(ResourceError, match="is gone"):
+        cluster._feel_pulse()
