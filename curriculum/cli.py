@@ -43,7 +43,9 @@ def cli() -> None:
     show_default=True,
     help="Who trains: cores here, or Ray.",
 )
-@click.option("--address", help="Ray's: `auto`, ray://HOST:10001. Default: a Ray of its own on this machine.")
+@click.option(
+    "--address", help="Of the Ray cluster: HOST:PORT of its head, or local for one here. Default: the one this machine is in."
+)
 @click.option("--reuse", type=_FILE, metavar="OLD", help="Folder of an older study whose trials are put to use.")
 @click.option("--split", "splits", multiple=True, metavar="OLD=NEW,NEW", help="OLD study's stream is now these; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Say runs, tokens and time; search nothing.")

@@ -181,9 +181,13 @@ def test_without_ray_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pyt
 
 def test_a_cluster_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = object.__new__(module._Cluster)
-    cluster._head, cluster._pulse, cluster._missed = "127.0.0.1:1", 0.0, 0
-    monkeypatch.setattr(module, "_PULSE_SECONDS", -1.0)
-    cluster._feel_pulse()
-    cluster._feel_pulse()
+    cluster._head, cluster._felt, cluster._ray = "127.0.0.1:1", 0.0, ray
+    monkeypatch.setattr(module, "_PULSE_SECONDS", 0.1)
     with pytest.raises(ResourceError, match="is gone"):
-        cluster._feel_pulse()
+        cluster.done([], 0.0)
+    cluster.stop([None])  # asks Ray for nothing, which would wait for the cluster
+    monkeypatch.setattr(ray, "get", lambda _: (_ for _ in ()).throw(ray.exceptions.LocalRayletDiedError()))
+    with pytest.raises(ResourceError, match="is gone"):
+        cluster.fetch(None)
+    monkeypatch.setattr(module, "_listens", lambda *_: True)
+    assert "LocalRayletDiedError" in str(cluster.fetch(None))

@@ -77,9 +77,11 @@ def test_a_run_has_all_memory_to_itself_only_where_memory_may_be_the_cause(pool:
 def test_a_run_that_hangs_is_stopped_and_fails_while_a_slow_one_goes_on(pool: Workers, tmp_path: Path) -> None:
     slow, hanging = request(SLOW), request(HANGING)
     pool.patience = 1000.0
+    fresh: list[float] = []
 
     def time_flies() -> bool:
         for worker in pool._crew:
+            fresh.extend([worker.quiet] if worker.request == slow and worker.quiet < 900 else [])
             worker.quiet = 1000.0 if worker.pid in tries(tmp_path, HANGING) and worker.request == hanging else 900.0
         pool.poll(0.2)
         return hanging.run_id() in pool._outcomes
@@ -89,6 +91,7 @@ def test_a_run_that_hangs_is_stopped_and_fails_while_a_slow_one_goes_on(pool: Wo
     wait_for(time_flies)
     assert pool.result(hanging).failure == "made no progress for 1000 s, 3 times"
     assert pool.result(slow).result is not None and pool._longest is not None and pool._longest > 900, "it told of progress"
+    assert len(fresh) > 2, "news begins the waiting anew"
     assert len(tries(tmp_path, HANGING)) == 3 and len(tries(tmp_path, SLOW)) == 1
     assert not any(lives(pid) for pid in tries(tmp_path, HANGING))
     assert pool.result(request(3)).result is not None
@@ -174,7 +177,7 @@ def test_draining_finishes_what_has_begun_drops_the_rest_and_leaves_nobody(pool:
 def test_draining_does_not_try_again_what_dies_meanwhile(pool: Workers, tmp_path: Path) -> None:
     pool.submit(request(DEADLY))
     pool.drain()
-    assert len(tries(tmp_path, DEADLY)) == 1 and not pool._outcomes
+    assert len(tries(tmp_path, DEADLY)) == 1 and not pool._outcomes and not pool._waiting
 
 
 def test_a_kill_leaves_nobody_not_even_a_command(pool: Workers, tmp_path: Path) -> None:

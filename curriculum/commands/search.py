@@ -47,10 +47,11 @@ def search(
     if dry_run:
         return _announce_only(study, budget, runs=runs, workers=count, as_json=as_json)
     means = Means(
-        runs=runs, out=out, workers=count, storage=storage, reuse=reuse, split=splits or {},
-        address=(address or "local") if executor == "ray" else None,
+        runs=runs, out=out, workers=workers, storage=storage, reuse=reuse, split=splits or {},
+        address=(address or "auto") if executor == "ray" else None,
     )  # fmt: skip
-    console.print(f"Study {study.name!r}: {workload.words()}, on {count} workers.", highlight=False)
+    on = f"the Ray cluster at {means.address}" if means.address else f"{count} workers"
+    console.print(f"Study {study.name!r}: {workload.words()}, on {on}.", highlight=False)
     try:
         with (
             SearchProgress(console, workload.runs, count) as progress,

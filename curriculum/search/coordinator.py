@@ -14,6 +14,7 @@ on one study together instead, each with a coordinator of its own that comes to 
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,13 +50,14 @@ from curriculum.search.workers import Workers
 class Means:
     """By what means a search is done: where it keeps things, who trains, what it builds on.
 
-    `address`: of a Ray cluster that trains, None for this machine's cores. `storage`: a database URL, None for a file in the
+    `workers`: at most so many at once; None for a core each, here or in the cluster. `address`: of a Ray cluster that
+    trains, None for this machine. `storage`: a database URL, None for a file in the
     study's folder. `reuse`: the folder of an older study, `split`: which of its streams became which of this one's.
     """
 
     runs: Path
     out: Path
-    workers: int
+    workers: int | None
     storage: str | None = None
     address: str | None = None
     reuse: Path | None = None
@@ -123,11 +125,13 @@ class Coordinator:
         return SharedRuns(storage, self._place.path.name, heed=self._heed, notice=self._observer.notice)
 
     def _executor(self) -> Executor:
-        runs, count, told = self._place.path, self._means.workers, self._observer.finished
+        runs, told = self._place.path, self._observer.finished
         if self._means.address is not None:
             from curriculum.search.ray_workers import RayWorkers
 
-            return RayWorkers(runs=runs, address=self._means.address, count=count, on_finished=told, heed=self._heed)
+            address, count = self._means.address, self._means.workers
+            return RayWorkers(runs=runs, address=address, count=count, on_finished=told, heed=self._heed)
+        count = self._means.workers or os.cpu_count() or 1
         if self._shared is not None:
             return JoinedWorkers(runs=runs, count=count, shared=self._shared, on_finished=told, heed=self._heed)
         return Workers(runs=runs, count=count, on_finished=told, heed=self._heed)

@@ -39,7 +39,7 @@ _KEPT = ("*.parquet", "*.log", "mix.yaml", _LAST)
 _ANSWER_SECONDS = 20.0  # for a cluster to answer; Ray itself would try for three minutes
 _STOP_SECONDS = 5.0  # for interrupted tasks to end
 _PULSE_SECONDS = 5.0  # between two looks whether the cluster is still there
-_MISSED_PULSES = 3
+_PULSES = 3  # tried before the cluster is given up
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +176,7 @@ class _Cluster:
         self._train = ray.remote(num_cpus=1, max_retries=0)(train_on_node)
         self._head: str = ray.get_runtime_context().gcs_address
         self._counted, self._cpus = -_PULSE_SECONDS, 1
-        self._pulse, self._missed = monotonic(), 0
+        self._felt, self._gone = monotonic(), False
 
     def cpus(self) -> int:
         """Return the cluster's CPUs; it may grow."""
@@ -191,28 +191,26 @@ class _Cluster:
 
     def done(self, tasks: list[Any], seconds: float) -> list[Any]:
         """Wait at most so long; return the tasks that are over. Raises ResourceError when the cluster is gone."""
-        self._feel_pulse()
+        if monotonic() - self._felt > _PULSE_SECONDS:
+            self._feel_pulse()
         return list(self._ray.wait(tasks, num_returns=1, timeout=seconds)[0])
 
     def fetch(self, task: Any) -> Delivery | str:
-        """Return what a task that is over delivers, or how it was lost."""
+        """Return what a task that is over delivers, or how it was lost. Raises ResourceError when the cluster is gone."""
         errors = self._ray.exceptions
         try:
             delivery: Delivery = self._ray.get(task)
             return delivery
-        except errors.OutOfMemoryError:
-            return "Ray killed its worker: out of memory on the node"
-        except errors.NodeDiedError:
-            return "its node was lost"
-        except errors.WorkerCrashedError:
-            return "its Ray worker died (killed? out of memory?)"
         except errors.RayTaskError as error:
             raise error.as_instanceof_cause() from None  # a fault of ours: its traceback is wanted
         except errors.RayError as error:
-            return f"Ray lost it ({type(error).__name__}: {str(error).splitlines()[0]})"
+            self._feel_pulse()
+            return _words_for(errors, error)
 
     def stop(self, tasks: list[Any]) -> None:
         """Stop tasks: by an interrupt, so that an external command is stopped with them, else by ending their processes."""
+        if self._gone:
+            return
         for task in tasks:
             self._ray.cancel(task)
         _, alive = self._ray.wait(tasks, num_returns=len(tasks), timeout=_STOP_SECONDS)
@@ -226,15 +224,26 @@ class _Cluster:
                 self._ray.shutdown()
 
     def _feel_pulse(self) -> None:
-        """Ray ends this process, with a trace, a minute after the head was lost: notice it before."""
-        if monotonic() - self._pulse < _PULSE_SECONDS:
-            return
-        self._pulse = monotonic()
-        self._missed = 0 if _listens(self._head, 1.0) else self._missed + 1
-        if self._missed == _MISSED_PULSES:
-            raise ResourceError(
-                f"the Ray cluster at {self._head} is gone; start it, then run the same command again: what is done is kept"
-            )
+        """Notice that the head is lost before Ray does, which a minute later ends this process, with a trace."""
+        self._felt = monotonic()
+        for _ in range(_PULSES):
+            if _listens(self._head, 1.0):
+                return
+            sleep(_PULSE_SECONDS / 10)
+        self._gone = True
+        raise ResourceError(
+            f"the Ray cluster at {self._head} is gone; start it, then run the same command again: what is done is kept"
+        )
+
+
+def _words_for(errors: Any, error: Exception) -> str:
+    if isinstance(error, errors.OutOfMemoryError):
+        return "Ray killed its worker: out of memory on the node"
+    if isinstance(error, errors.NodeDiedError):
+        return "its node was lost"
+    if isinstance(error, errors.WorkerCrashedError):
+        return "its Ray worker died (killed? out of memory?)"
+    return f"Ray lost it ({type(error).__name__}: {str(error).splitlines()[0]})"
 
 
 def _import_ray() -> ModuleType:
