@@ -20,7 +20,7 @@ from curriculum.probe.specification import ProbeSpecification
 from curriculum.search.acquisition import SurrogateProposer
 from curriculum.search.folder import StudyFolder
 from curriculum.search.proposer import Evidence, Parameters
-from curriculum.search.reuse import Prior, parse_splits, prior_evidence, settled_prior
+from curriculum.search.reuse import Prior, prior_evidence, settled_prior
 from curriculum.search.space import SLICES, SearchSpace
 from curriculum.search.study import Objective, Space, Study, Target
 from curriculum.units import keyed_seed
@@ -234,15 +234,6 @@ def test_nothing_in_the_old_folder_is_changed(old: Path) -> None:
 def test_a_folder_without_a_study_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no study is in"):
         taken(tmp_path, study_of("abc"))
-
-
-@pytest.mark.parametrize("text", ["d", "d=x", "d=x,", "=x,y", "d=x,x"])
-def test_splits_are_read_or_refused(text: str) -> None:
-    assert parse_splits(["d=x, y", "e=u,v,w"]) == {"d": ("x", "y"), "e": ("u", "v", "w")}
-    with pytest.raises(UserError, match="--split wants OLD=NEW1,NEW2"):
-        parse_splits([text])
-    with pytest.raises(UserError, match="split twice"):
-        parse_splits(["d=x,y", "d=u,v"])
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from test_search_end_to_end import STUDY
 
+from curriculum.errors import ChangedError, RunError
 from curriculum.proxy.run import RunRequest, load_run, perform
+from curriculum.search.candidates import Candidates
 from curriculum.search.conclusion import Trial
 from curriculum.search.executor import Outcome
-from curriculum.search.objective import reference_of
+from curriculum.search.objective import Reference, reference_of
 from curriculum.search.observer import Silent
-from curriculum.search.proposals import Proposals
+from curriculum.search.proof import Prover
+from curriculum.search.proposals import Proposal, Proposals
 from curriculum.search.runner import Runner, stream_sizes
 from curriculum.search.space import SearchSpace
 from curriculum.search.study import Study
@@ -24,20 +27,21 @@ BUDGET = 18
 
 
 class Here:
-    """An executor that trains in this process, when it is asked for the result."""
+    """An executor that trains in this process; runs whose label begins with one of `failing` fail."""
 
-    def __init__(self, runs: Path) -> None:
-        self.runs = runs
+    def __init__(self, runs: Path, failing: tuple[str, ...] = ()) -> None:
+        self.runs, self.failing = runs, failing
         self.trained: list[str] = []
 
     def submit(self, request: RunRequest) -> None:
-        if load_run(self.runs / request.run_id()) is None:
+        if not request.label.startswith(self.failing or ("none",)) and load_run(self.runs / request.run_id()) is None:
             self.trained.append(request.run_id())
             perform(request, self.runs)
 
     def result(self, request: RunRequest) -> Outcome:
         self.submit(request)
-        return Outcome(request=request, result=load_run(self.runs / request.run_id()))
+        result = load_run(self.runs / request.run_id())
+        return Outcome(request=request, result=result, failure=None if result else "it was made to fail")
 
     def results(self, requests: list[RunRequest]) -> list[Outcome]:
         return [self.result(request) for request in requests]
@@ -49,15 +53,23 @@ class Here:
         pass
 
 
-def tried(folder: Path, study: Study, budget: int = BUDGET) -> tuple[list[Trial], Here]:
-    folder.mkdir(exist_ok=True)
-    here = Here(folder)
+def runner_of(study: Study, here: Here) -> Runner:
     sizes, _ = stream_sizes(study)
     shares = study.shares(sizes)
     space = SearchSpace(study, shares, sizes)
-    runner = Runner(study=study, space=space, shares=shares, sizes=sizes, executor=here, observer=Silent())
-    reference = reference_of(runner.scores([runner.request("static", runner.static, seed) for seed in (1, 2)]))
-    return TrialLoop(runner=runner, proposals=Proposals(study, space, folder), reference=reference).run(budget), here
+    return Runner(study=study, space=space, shares=shares, sizes=sizes, executor=here, observer=Silent())
+
+
+def reference(runner: Runner) -> Reference:
+    return reference_of(runner.scores([runner.request("static", runner.static, seed) for seed in (1, 2)]))
+
+
+def tried(folder: Path, study: Study, budget: int = BUDGET) -> tuple[list[Trial], Here]:
+    folder.mkdir(exist_ok=True)
+    here = Here(folder)
+    runner = runner_of(study, here)
+    proposals = Proposals(study, runner.space, folder)
+    return TrialLoop(runner=runner, proposals=proposals, reference=reference(runner)).run(budget), here
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +120,44 @@ def test_a_grown_budget_comes_to_what_a_whole_search_does(
     tried(tmp_path / "grown", study, budget=12)
     grown, _ = tried(tmp_path / "grown", study)
     assert told(grown) == told(first[0])
+
+
+def test_trials_that_all_fail_end_in_words(study: Study, tmp_path: Path) -> None:
+    runner = runner_of(study, Here(tmp_path, failing=("trial-",)))
+    proposals, limit = Proposals(study, runner.space, tmp_path), reference(runner)
+    trials = TrialLoop(runner=runner, proposals=proposals, reference=limit).run(7)
+    assert all(trial.score is None and trial.stopped is None for trial in trials)
+    with pytest.raises(RunError, match=r"not tried again.*another name"):
+        Candidates(runner=runner, reference=limit, evidence=proposals.evidence(7)).finalists(trials)
+
+
+def test_trials_of_other_settings_in_the_same_storage_are_refused(study: Study, tmp_path: Path) -> None:
+    space = runner_of(study, Here(tmp_path)).space
+    Proposals(study, space, tmp_path)
+    Proposals(study, space, tmp_path)
+    changed = replace(study, objective=replace(study.objective, metric="area"))
+    with pytest.raises(ChangedError, match=r"objective\.metric: time_general -> area"):
+        Proposals(changed, space, tmp_path)
+
+
+def finalist(study: Study, runner: Runner, name: str) -> Trial:
+    phases = runner.control(name)
+    assert phases is not None
+    request = runner.request(name, study.mix(f"{name}-found", phases), 1)
+    proposal = Proposal(number=0, name=f"{name}-found", phases=phases, order=None)
+    return Trial(proposal=proposal, request=request, score=None, value=0.0, excess=0.0)
+
+
+def test_a_leader_whose_tail_fails_gives_way_to_the_next(study: Study, tmp_path: Path) -> None:
+    runner = runner_of(study, Here(tmp_path))
+    finalists = [finalist(study, runner, name) for name in ("ramp-up", "ramp-down")]
+    unharmed = Prover(runner=runner).prove(finalists)
+    assert set(unharmed.finalists) == {"ramp-up-found", "ramp-down-found"} and unharmed.arms[unharmed.leader].tail
+    (other,) = set(unharmed.finalists) - {unharmed.leader}
+    tail = f"tail-{unharmed.leader}"
+    for folder in tmp_path.glob(f"{tail}-s*"):
+        (folder / "run.json").unlink()
+    harmed = Prover(runner=runner_of(study, Here(tmp_path, failing=(tail,)))).prove(finalists)
+    assert harmed.leader == other and harmed.finalists == (other,)
+    with pytest.raises(RunError, match="every finalist failed with the common tail"):
+        Prover(runner=runner_of(study, Here(tmp_path / "again", failing=("tail-",)))).prove(finalists)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from curriculum.errors import UserError
 from curriculum.report.progress import SearchProgress
 from curriculum.report.search_table import print_search
 from curriculum.search.coordinator import Coordinator, Means
+from curriculum.search.storage import is_shared
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
 from curriculum.search.workload import count_runs, estimate
@@ -46,6 +48,8 @@ def search(
     workload = count_runs(study, budget)
     if dry_run:
         return _announce_only(study, budget, runs=runs, workers=count, as_json=as_json)
+    if executor == "ray" and is_shared(storage):
+        raise UserError("--executor ray has one coordinator and shares no database; leave out --storage, or --executor ray")
     means = Means(
         runs=runs, out=out, workers=workers, storage=storage, reuse=reuse, split=splits or {},
         address=(address or "auto") if executor == "ray" else None,

@@ -38,7 +38,10 @@ class Candidates:
         """Repeat what is promising; return the finalists, best first. Raises RunError when nothing is left."""
         alive = [trial for trial in trials if trial.score is not None]
         if not alive:
-            raise RunError("every trial failed; see the messages above, mend the cause and run the same command again")
+            raise RunError(
+                "every trial failed, and failed trials are not tried again; see the messages above, mend the cause, then give "
+                "the study another name (or remove its folder), or raise --budget to go on with new trials"
+            )
         tried = distinct(alive)
         chosen = self._of_front(tried) if self.runner.study.objective.pareto else self._of_value(tried)
         if not chosen:

@@ -23,13 +23,14 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from curriculum.errors import UserError
 from curriculum.mix import Mix
 from curriculum.search.candidates import Candidates
 from curriculum.search.conclusion import Trial, describe, winning_mix
 from curriculum.search.executor import Executor
 from curriculum.search.folder import StudyFolder, write_json
 from curriculum.search.joined_workers import JoinedWorkers
-from curriculum.search.objective import Reference, reference_of
+from curriculum.search.objective import Reference, Score, reference_of
 from curriculum.search.observer import Observer, Silent
 from curriculum.search.proof import Proof, Prover
 from curriculum.search.proposals import Proposals
@@ -102,14 +103,15 @@ class Coordinator:
     def run(self, budget: int) -> SearchResult:
         """Search, prove, write. Raises UserError, ChangedError, ResourceError, RunError; KeyboardInterrupt loses nothing."""
         started = monotonic()
+        self.runner.check_controls()
         with self._place.owned(), self._draining():
             prior = self._prior()
             created = self._remember(prior)
-            reference = self._reference()
             proposals = Proposals(
                 self.study, self.runner.space, self._place.path, self._means.storage,
                 budget=budget, shared=self._shared, prior=() if prior is None else prior.evidence(),
             )  # fmt: skip
+            reference = self._reference()
             trials = TrialLoop(runner=self.runner, proposals=proposals, reference=reference).run(budget)
             known = proposals.evidence(budget)
             finalists = Candidates(runner=self.runner, reference=reference, evidence=known).finalists(trials)
@@ -179,13 +181,30 @@ class Coordinator:
         """Write down what is searched, or make sure that it is unchanged; return when the study was begun."""
         data = stream_digests(self.study)
         created = self._place.remember(self.study, data)
-        return created if self._shared is None else remember_together(self._shared, self.study, data)
+        if self._shared is None:
+            return created
+        known = {} if prior is None else {"what --reuse brought": prior.digest()}
+        return remember_together(self._shared, self.study, {**data, **known})
 
     def _reference(self) -> Reference:
         runner, count = self.runner, self.study.search.reference_seeds
         self._observer.stage("reference", count)
         seeds = [runner.seed("reference", index) for index in range(count)]
-        return reference_of(runner.scores([runner.request("static", runner.static, seed) for seed in seeds]))
+        scores = runner.scores([runner.request("static", runner.static, seed) for seed in seeds])
+        self._check_losses(scores[0])
+        return reference_of(scores)
+
+    def _check_losses(self, score: Score) -> None:
+        """Refuse a front of losses where runs have none; say that a constraint on them holds nobody back."""
+        if score.loss:
+            return
+        if self.study.objective.pareto == "loss":
+            raise UserError(
+                "objective: pareto: loss needs held-out losses, and the runs have none; let the command write loss.parquet, "
+                "give the streams a heldout folder, or drop pareto"
+            )
+        if "loss" in self.study.objective.subject_to:
+            self._observer.notice("the runs have no held-out losses, so that no trial is held to static's")
 
     def _conclude(self, proof: Proof, trials: Sequence[Trial], tried: int, created: str, seconds: float) -> SearchResult:
         """Judge, and write the winner; `trials` are those that were tried, then the finalists (some tried, one perhaps not)."""

@@ -97,7 +97,7 @@ def choose_candidates(options: Sequence[Option], optimum: Option | None, count: 
 
     The optimum takes the last place, however doubtful: it is what the model stakes on, and repeats are cheap to a proof.
     """
-    if optimum is None:
+    if optimum is None or count == 1:
         return choose(options, count, noise)
     known = [option for option in options if distance(option.features, optimum.features) < _SAME]
     if known:

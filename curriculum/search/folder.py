@@ -35,7 +35,8 @@ class StudyFolder:
             lock.acquire(timeout=0)
         except Timeout:
             raise UserError(
-                f"another search is at work on {self.path}; wait for it, stop it, or use another --runs folder"
+                f"another search is at work on {self.path}; wait for it, stop it, or use another --runs folder "
+                "(each process that joins by a database needs one of its own)"
             ) from None
         except OSError as error:
             raise ResourceError(f"{self.path} cannot be written: {error.strerror}; choose another --runs folder") from None

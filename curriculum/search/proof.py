@@ -49,12 +49,22 @@ class Prover:
         if not names:
             raise RunError("every finalist failed in the proof; lower the learning_rate, or raise candidates and repeats")
         arms |= self._closer(arms, names, mixes)
-        first = leader(study, [arms[name] for name in names], arms["static"]).name
-        arms |= self._own_controls(mixes[first])
-        if study.objective.common_tail:
-            arms |= self._with_tail(arms[first], arms["static"], mixes[first])
-        arms |= self._under_schedule(arms[first], arms["static"], mixes[first])  # arms as the tail left them
-        return Proof(arms=arms, finalists=tuple(names), leader=first)
+        while names:
+            first = leader(study, [arms[name] for name in names], arms["static"]).name
+            later = self._later(arms[first], arms["static"], mixes[first])
+            if later is not None:
+                arms |= self._own_controls(mixes[first]) | later
+                return Proof(arms=arms, finalists=tuple(names), leader=first)
+            names.remove(first)
+            del arms[first]
+        raise RunError("every finalist failed with the common tail or the full run's schedule; lower the learning_rate")
+
+    def _later(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm] | None:
+        """Return the leader and static with what is asked of a claim beyond the proof; None if a run of it failed."""
+        if not self.runner.study.objective.common_tail:
+            return self._under_schedule(arm, static, winner)
+        found = self._with_tail(arm, static, winner)
+        return None if found is None else self._under_schedule(found[arm.name], found["static"], winner)
 
     def _hand_made(self) -> dict[str, Mix]:
         phases = {name: self.runner.control(name) for name in HAND_MADE}
@@ -84,23 +94,27 @@ class Prover:
         self.runner.check_exposure({winner.name: winner, **own})
         return self._arms(own, "controls", range(study.search.finalist_seeds))
 
-    def _with_tail(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm]:
+    def _with_tail(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm] | None:
         """Train the winner with the common tail; the static mix with it is the static mix, whose runs are there."""
         tail = self.runner.study.objective.common_tail
         longer = {arm.name: replace(winner, phases=controls.with_common_tail(winner.phases, self.runner.shares, tail))}
         self.runner.check_exposure({"static": self.runner.static, **longer})
-        scores = self._scores(longer, "tail", range(len(arm.scores)), tuple(longer))
+        scores = self._scores(longer, "tail", range(len(arm.scores)), ())
+        if arm.name not in scores:
+            return None
         return {"static": replace(static, tail=static.scores), arm.name: replace(arm, tail=tuple(scores[arm.name]))}
 
-    def _under_schedule(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm]:
+    def _under_schedule(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm] | None:
         """Train both again under the full run's learning-rate schedule; nothing where it is the proxies' own."""
         study = self.runner.study
         schedule = study.objective.target_schedule
         if schedule is None or not has_other_schedule(study):
-            return {}
+            return {arm.name: arm, "static": static}
         recipe = replace(study.recipe, schedule=schedule)
         both = {"static": self.runner.static, arm.name: winner}
-        scores = self._scores(both, "schedule", range(study.search.finalist_seeds), tuple(both), recipe)
+        scores = self._scores(both, "schedule", range(study.search.finalist_seeds), (), recipe)
+        if len(scores) < len(both):
+            return None
         return {of.name: replace(of, scheduled=tuple(scores[of.name])) for of in (static, arm)}
 
     def _arms(self, mixes: Mapping[str, Mix], stage: str, indices: range, required_arms: Sequence[str] = ()) -> dict[str, Arm]:

@@ -26,7 +26,7 @@ import sqlalchemy
 import sqlalchemy.exc
 from optuna.trial import FrozenTrial, TrialState
 
-from curriculum.errors import ResourceError, UserError
+from curriculum.errors import ChangedError, ResourceError, UserError
 from curriculum.mix import Order, Phase
 from curriculum.search.pareto import seen_by
 from curriculum.search.proposer import Evidence, Parameters
@@ -34,11 +34,13 @@ from curriculum.search.samplers import make_proposer
 from curriculum.search.shared_runs import SharedRuns
 from curriculum.search.space import SearchSpace
 from curriculum.search.storage import database_url, engine_options, shown_url
-from curriculum.search.study import Study
+from curriculum.search.study import Study, changed_study
 from curriculum.units import keyed_seed
 
 _NAME = "name"
 _POINTS = "objectives"
+_STUDY = "study"
+_SHOWN_CHANGES = 12
 T = TypeVar("T")
 
 
@@ -175,9 +177,27 @@ class Proposals:
         self._locked(record)
 
     def _open(self) -> optuna.Study:
-        return optuna.create_study(
+        found = optuna.create_study(
             storage=_opened(self._url), study_name=self._study.name, direction="maximize", load_if_exists=True
         )
+        if self._shared is None:  # which agrees on more than this
+            self._check_same(found)
+        return found
+
+    def _check_same(self, found: optuna.Study) -> None:
+        """Write down what is searched, or raise ChangedError if trials of something else are there."""
+        now = self._study.canonical()
+        then = found.user_attrs.get(_STUDY)
+        if then is None:
+            found.set_user_attr(_STUDY, now)
+            return
+        changes = changed_study({"study": then}, {"study": now})
+        if changes:
+            listed = "\n  ".join(changes[:_SHOWN_CHANGES])
+            raise ChangedError(
+                f"the trials of {self._study.name!r} in {shown_url(self._url)} are of other settings:\n  {listed}\n"
+                "undo the change, give the study another name, or another --storage"
+            )
 
     def _locked(self, operation: Callable[[Callable[[], None]], T]) -> T:
         """Do what writes, alone among all processes that share the study; again if its database went away meanwhile."""
@@ -195,7 +215,12 @@ class Proposals:
         """Say in words what a database refuses: a full disk, a damaged file, no permission, no driver."""
         try:
             yield
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
+        except (sqlalchemy.exc.NoSuchModuleError, ImportError) as error:
+            raise UserError(
+                f"--storage {shown_url(self._url)} needs a driver that is not there ({error}); leave it out for SQLite, or "
+                "name PostgreSQL: postgresql+psycopg://user@host/database"
+            ) from None
+        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             cause = error.__cause__ or error
             reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
             raise ResourceError(

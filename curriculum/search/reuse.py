@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ class Prior:
     words: tuple[str, ...]
     trials: tuple[PriorTrial, ...]
 
+    def digest(self) -> str:
+        """Return a digest of what was taken, wherever it came from."""
+        return sha256(json.dumps([asdict(trial) for trial in self.trials], sort_keys=True).encode()).hexdigest()
+
     def evidence(self) -> list[Evidence]:
         """Return the trials for a proposer, under the numbers -n to -1, before any trial of the new study."""
         first = -len(self.trials)
@@ -70,20 +75,6 @@ class Prior:
             Evidence(number=number, parameters=trial.parameters, value=trial.value, excess=trial.excess)
             for number, trial in enumerate(self.trials, start=first)
         ]
-
-
-def parse_splits(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the splits that `OLD=NEW1,NEW2` name. Raises UserError."""
-    found: dict[str, tuple[str, ...]] = {}
-    for text in given:
-        old, _, parts = text.partition("=")
-        names = tuple(name.strip() for name in parts.split(","))
-        if not old.strip() or len(names) < 2 or not all(names) or len(set(names)) < len(names):
-            raise UserError(f"--split wants OLD=NEW1,NEW2: a stream of the old study and what became of it; got {text!r}")
-        if old.strip() in found:
-            raise UserError(f"--split: stream {old.strip()!r} is split twice; name all its parts at once")
-        found[old.strip()] = names
-    return found
 
 
 def settled_prior(folder: Path, old: Path | None, split: Split, read: Callable[[Path], Prior]) -> Prior | None:
@@ -157,7 +148,10 @@ def prior_evidence(
                 )
             )
     if not trials:
-        raise DataError(f"the study in {old_folder} has no finished trial that can be taken over; search without --reuse")
+        elsewhere = "" if storage or (old_folder / "study.db").exists() else " (its trials are in a database elsewhere)"
+        raise DataError(
+            f"the study in {old_folder} has no finished trial that can be taken over{elsewhere}; search without --reuse"
+        )
     words = [*moves.words(), *_said(old, study), *_changed_data(record.get("data", {}), data or {}, moves)]
     words += [f"{count} of its trials, {reason}, are left out" for reason, count in left_out.items() if count]
     return Prior(

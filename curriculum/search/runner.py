@@ -17,7 +17,7 @@ from curriculum.search.executor import Executor, Outcome
 from curriculum.search.objective import Score, score_run
 from curriculum.search.observer import Observer
 from curriculum.search.space import SearchSpace
-from curriculum.search.study import Study
+from curriculum.search.study import HAND_MADE, Study
 from curriculum.streaming.index import read_index, read_manifest
 from curriculum.units import keyed_seed
 
@@ -54,6 +54,11 @@ class Runner:
         if name == "static":
             return controls.static(self.shares)
         return controls.hand_made(name, self.shares, self.study.favour) if self.study.favour else None
+
+    def check_controls(self) -> None:
+        """Make sure, before anything is trained, that every hand-made control can be made. Raises UserError."""
+        for name in HAND_MADE:
+            self.control(name)
 
     def check_exposure(self, mixes: Mapping[str, Mix]) -> None:
         """Make sure that everyone's counts are equal; under free exposure those of a winner and of its own controls."""

@@ -16,6 +16,7 @@ generation. The price is some milliseconds a proposal.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from curriculum.search.proposer import Evidence, Parameters, Proposer
 from curriculum.search.space import SearchSpace
 from curriculum.search.study import STATIC_SAMPLERS, Study
 
+_PACKAGES = {"regmix": "lightgbm", "regmix-d": "lightgbm", "cmaes": "cmaes"}
 _STARTUP = 10
 _TPE_TRIALS = 25  # of tpe-then-gp
 _FIRST_STEP = 0.3  # of the evolution strategy, in units of each range
@@ -46,9 +48,19 @@ def make_proposer(study: Study, space: SearchSpace, budget: int | None = None) -
             f"sampler {name} proposes static mixes, of which a fixed exposure leaves only one; set `exposure: free`, or "
             "choose regmix-d or another sampler"
         )
+    _check_package(name)
     if name in PEERS:
         return PEERS[name](space, budget)
     return _OURS[name](space)
+
+
+def _check_package(sampler: str) -> None:
+    """Raise UserError before anything is trained if the package that a sampler needs is not there."""
+    package = _PACKAGES.get(sampler)
+    if package is not None and find_spec(package) is None:
+        raise UserError(
+            f"the sampler {sampler} needs the package {package}: pip install curriculum[peers], or choose another sampler"
+        )
 
 
 class Unguided:

@@ -33,10 +33,10 @@ def database_url(url: str) -> str:
     """Return the address as SQLAlchemy wants it: `postgres://` and `postgresql://` mean psycopg here. Raises UserError."""
     for scheme in ("postgres://", "postgresql://"):
         if url.startswith(scheme):
-            return "postgresql+psycopg://" + url.removeprefix(scheme)
+            url = "postgresql+psycopg://" + url.removeprefix(scheme)
     try:
         sa.make_url(url)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):  # the latter for a port that is no number
         raise UserError(
             f"--storage wants the address of a database, such as postgresql+psycopg://user@host/database; got {url!r}"
         ) from None
@@ -47,7 +47,7 @@ def shown_url(url: str) -> str:
     """Return the address without its password, for messages."""
     try:
         return sa.make_url(url).render_as_string(hide_password=True)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         return url
 
 

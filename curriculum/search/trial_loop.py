@@ -129,8 +129,11 @@ class TrialLoop:
         """Tell the observer now and then what the surrogate makes of it: a fit costs some hundredths of a second."""
         if told == 0 or told % _BELIEF_EVERY:
             return
+        evidence = self.proposals.evidence(told)
+        if all(trial.value is None for trial in evidence):
+            return
         with one_thread():
-            surrogate = Surrogate.fit(self.runner.space, self.proposals.evidence(told))
+            surrogate = Surrogate.fit(self.runner.space, evidence)
             points = surrogate.points(surrogate.tried)
             means, deviations = surrogate.posterior(points)
         merits = np.where(surrogate.feasibility(points) >= 0.5, means, -np.inf)

@@ -332,8 +332,9 @@ def _compared(study: Study, verdict: Verdict, arm: Arm, static: Arm) -> str:
     sign = -1 if metric == "bits_per_byte" else 1  # within a search more is better; shown are the bits themselves
     reached, base = sign * arm.mean(metric), sign * static.mean(metric)
     final = mean_interval(paired_differences(arm, static, "final_margin"))
+    ratios = "at equal exposure" if study.exposure == "fixed" else "at ratios of its own"
     return (
-        f"{metric} {reached:.3f} against static's {base:.3f} at equal exposure, gain {verdict.gain} over {pairs} fresh seeds "
+        f"{metric} {reached:.3f} against static's {base:.3f} {ratios}, gain {verdict.gain} over {pairs} fresh seeds "
         f"(the wider of t and sign-flip intervals at {verdict.confidence:.1%}, {verdict.shrunken:+.3f} after shrinkage; "
         f"final margin {final})"
     )
