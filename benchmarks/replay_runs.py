@@ -1,6 +1,7 @@
 """Real runs of random curricula on the default testbed, to replay samplers and peers on without training anything.
 
     python benchmarks/replay_runs.py [--curricula 200] [--repeated 15] [--workers 2] > benchmarks/replay_runs.csv
+    python benchmarks/replay_runs.py --finished                 trains nothing: what there is so far
 
 Half of the table has the default study's exposure (`fixed`: random rank-one curricula of its space and its hand-made
 ones), half has any (`free`: static mixes drawn uniformly from the simplex, and the like with a rank-one tilt over time).
@@ -13,15 +14,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from curriculum.mix import Phase
-from curriculum.proxy.run import RunRequest
+from curriculum.mix import Mix, Phase
+from curriculum.proxy.run import RunRequest, RunResult, load_run
 from curriculum.search import controls
 from curriculum.search.exposure import Matrix, exact_rows, scale_to_exposure
 from curriculum.search.objective import Score, score_run
@@ -114,7 +115,7 @@ def request(study: Study, row: Row) -> RunRequest:
     """Return the run of a row."""
     seed = keyed_seed("replay seed", row.exposure, row.curriculum, row.repeat) % 10**6
     return RunRequest(
-        label=f"{row.exposure}-{row.curriculum}-{row.repeat}", mix=study.mix("replayed", row.phases), seed=seed,
+        label=label(row), mix=study.mix("replayed", row.phases), seed=seed,
         samples=study.samples, recipe=study.recipe, probes=study.probes, item_seed=study.seed,
     )  # fmt: skip
 
@@ -136,16 +137,42 @@ def as_line(row: Row, score: Score, streams: Sequence[str]) -> Mapping[str, obje
     )
 
 
+def finished(study: Study, folder: Path, row: Row) -> tuple[Row, RunResult] | None:
+    """Return a row's run, whichever version trained it, with the proportions that it played by its own mix file."""
+    for place in sorted(folder.glob(f"{label(row)}-s*")):
+        result = load_run(place)
+        if result is not None:
+            phases = Mix.load(place / "mix.yaml").phases
+            ends = SearchSpace(study, study.shares(SIZES)).ends
+            return replace(row, phases=phases, matrix=controls.knot_matrix(phases, ends, ramps=False)), result
+    return None
+
+
+def label(row: Row) -> str:
+    """Return what the run folder of a row begins with."""
+    return f"{row.exposure}-{row.curriculum}-{row.repeat}"
+
+
+def print_table(study: Study, found: Sequence[tuple[Row, RunResult]]) -> None:
+    """Print the rows that have a run."""
+    lines = [as_line(row, score_run(study, result), list(study.streams)) for row, result in found]
+    pd.DataFrame(lines).to_csv(sys.stdout, index=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curricula", type=int, default=200)
     parser.add_argument("--repeated", type=int, default=15)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--finished", action="store_true")
     arguments = parser.parse_args()
     study = load_study()
     folder = Path("runs") / "replay"
     folder.mkdir(parents=True, exist_ok=True)
     rows = rows_of(study, arguments.curricula, arguments.repeated)
+    if arguments.finished:
+        print_table(study, [of for of in (finished(study, folder, row) for row in rows) if of is not None])
+        return
     done = 0
 
     def report(_: object) -> None:
@@ -156,12 +183,7 @@ def main() -> None:
     workers = Workers(runs=folder, count=arguments.workers, on_finished=report)
     outcomes = workers.results([request(study, row) for row in rows])
     workers.drain()
-    lines = [
-        as_line(row, score_run(study, outcome.result), list(study.streams))
-        for row, outcome in zip(rows, outcomes, strict=True)
-        if outcome.result is not None
-    ]
-    pd.DataFrame(lines).to_csv(sys.stdout, index=False)
+    print_table(study, [(row, of.result) for row, of in zip(rows, outcomes, strict=True) if of.result is not None])
 
 
 if __name__ == "__main__":
