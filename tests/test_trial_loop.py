@@ -133,11 +133,12 @@ def test_trials_that_all_fail_end_in_words(study: Study, tmp_path: Path) -> None
 
 def test_trials_of_other_settings_in_the_same_storage_are_refused(study: Study, tmp_path: Path) -> None:
     space = runner_of(study, Here(tmp_path)).space
-    Proposals(study, space, tmp_path)
-    Proposals(study, space, tmp_path)
+    storage = f"sqlite:///{tmp_path}/elsewhere.db"
+    Proposals(study, space, tmp_path, storage)
+    Proposals(study, space, tmp_path, storage)
     changed = replace(study, objective=replace(study.objective, metric="area"))
     with pytest.raises(ChangedError, match=r"objective\.metric: time_general -> area"):
-        Proposals(changed, space, tmp_path)
+        Proposals(changed, space, tmp_path, storage)
 
 
 def finalist(study: Study, runner: Runner, name: str) -> Trial:

@@ -75,6 +75,8 @@ class Proposals:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._study, self._space, self._shared, self._prior = study, space, shared, tuple(prior)
+        self._named = storage is not None
+        self._file = None if self._named else folder / "study.db"
         self._proposer = make_proposer(study, space, budget)
         self._url = database_url(storage or f"sqlite:///{folder / 'study.db'}")
         self._optuna = self._locked(lambda _: self._open())
@@ -177,10 +179,12 @@ class Proposals:
         self._locked(record)
 
     def _open(self) -> optuna.Study:
+        if self._file is not None and not self._file.exists():
+            _create(self._file, self._study.name)
         found = optuna.create_study(
             storage=_opened(self._url), study_name=self._study.name, direction="maximize", load_if_exists=True
         )
-        if self._shared is None:  # which agrees on more than this
+        if self._named and self._shared is None:  # the study's own folder, or the shared runs, are agreed on elsewhere
             self._check_same(found)
         return found
 
@@ -227,6 +231,21 @@ class Proposals:
                 f"the study's storage {shown_url(self._url)} cannot be used: {reason}; make room, or check the path and its "
                 "permissions, and run the same command again: what is done is kept"
             ) from None
+
+
+def _create(file: Path, name: str) -> None:
+    """Create a study's database beside its place and move it there whole.
+
+    A disk that fills up while the tables are made would else leave some of them, which no later attempt completes.
+    """
+    building = file.with_name(f".{file.name}.building")
+    for leftover in (building, building.with_name(f"{building.name}-journal")):
+        leftover.unlink(missing_ok=True)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{building}")
+    optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    storage.remove_session()
+    storage.engine.dispose()
+    building.replace(file)
 
 
 def _opened(url: str) -> optuna.storages.RDBStorage:

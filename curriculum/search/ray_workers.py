@@ -147,6 +147,9 @@ def train_on_node(request: RunRequest, expected: str, runs: Path, patience: floa
 
 
 def _train_in(folder: Path, request: RunRequest, patience: float | None) -> str | None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a node started in the background of a script ignores cancelling
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     pool = _pool_of_node()
     pool.runs, pool.patience = folder, patience
     try:
