@@ -20,7 +20,7 @@ from curriculum.search.finalists import mean_excess
 from curriculum.search.objective import Reference, score_run, search_value, violations
 from curriculum.search.pareto import objectives
 from curriculum.search.proposals import Proposal, Proposals
-from curriculum.search.pruning import Elder, foretold, limits, prefix_values, stop_rule
+from curriculum.search.pruning import Elder, elders_of, foretold, limits, prefix_values, stop_rule
 from curriculum.search.runner import Runner
 from curriculum.search.space import SLICES, knot_ends
 from curriculum.search.surrogate import Surrogate, one_thread
@@ -54,7 +54,7 @@ class TrialLoop:
                     self.runner.executor.submit(request)
             due = number - ahead + 1
             if due >= 0:
-                trials.append(self._tell(*asked[due], trials[: due - ahead + 1 if due >= ahead else 0], already=due in told))
+                trials.append(self._tell(*asked[due], trials[: elders_of(due, ahead).stop], already=due in told))
         return trials
 
     def _request(self, proposal: Proposal, elders: Sequence[Trial]) -> RunRequest | None:
