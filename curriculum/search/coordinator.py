@@ -103,22 +103,37 @@ class Coordinator:
     def run(self, budget: int) -> SearchResult:
         """Search, prove, write. Raises UserError, ChangedError, ResourceError, RunError; KeyboardInterrupt loses nothing."""
         started = monotonic()
-        self.runner.check_controls()
-        with self._place.owned(), self._draining():
-            prior = self._prior()
-            created = self._remember(prior)
-            proposals = Proposals(
-                self.study, self.runner.space, self._place.path, self._means.storage,
-                budget=budget, shared=self._shared, prior=() if prior is None else prior.evidence(),
-            )  # fmt: skip
-            reference = self._reference()
-            trials = TrialLoop(runner=self.runner, proposals=proposals, reference=reference).run(budget)
-            known = proposals.evidence(budget)
-            finalists = Candidates(runner=self.runner, reference=reference, evidence=known).finalists(trials)
+        with self._at_work():
+            created, trials, finalists = self._searched(budget)
             proof = Prover(runner=self.runner).prove(finalists)
             result = self._conclude(proof, [*trials, *finalists], len(trials), created, monotonic() - started)
             write_json(self._place.path / "result.json", result.document)
             return result
+
+    def nominate(self, budget: int) -> list[Trial]:
+        """Search without proving anything: return the finalists, best first. Raises what `run` raises, and goes on likewise."""
+        with self._at_work():
+            return self._searched(budget)[2]
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Own the study, with controls that can be made, and heed Ctrl-C."""
+        self.runner.check_controls()
+        with self._place.owned(), self._draining():
+            yield
+
+    def _searched(self, budget: int) -> tuple[str, list[Trial], list[Trial]]:
+        """Return when the study was begun, its trials and its finalists."""
+        prior = self._prior()
+        created = self._remember(prior)
+        proposals = Proposals(
+            self.study, self.runner.space, self._place.path, self._means.storage,
+            budget=budget, shared=self._shared, prior=() if prior is None else prior.evidence(),
+        )  # fmt: skip
+        reference = self._reference()
+        trials = TrialLoop(runner=self.runner, proposals=proposals, reference=reference).run(budget)
+        known = proposals.evidence(budget)
+        return created, trials, Candidates(runner=self.runner, reference=reference, evidence=known).finalists(trials)
 
     def _joined(self, storage: str | None) -> SharedRuns | None:
         """Return the runs that processes share through a database, None where the search is this process's alone."""
