@@ -15,6 +15,7 @@ from curriculum.proxy.stopping import prefix_value
 from curriculum.search.study import Study
 
 _BITS_SLACK = 0.02  # bits a byte, likewise
+_MARGIN_SLACK = 0.05  # final margins within this count as equal, as in a verdict; a single run is allowed a standard deviation
 _LOSS_SLACK = 0.05  # nats: a stream's loss may exceed static's by this, or by two standard deviations of static
 
 
@@ -85,11 +86,14 @@ def search_value(study: Study, score: Score) -> float:
 def violations(study: Study, score: Score, reference: Reference, *, slack: float = 1.0) -> dict[str, float]:
     """Return how far each constraint is overstepped by one run; at most 0 is feasible.
 
-    One run is noisy, so its final margin is given `slack` standard deviations of static's; means are given none.
+    Final margins within .05 count as equal. One run is noisy, so it is given `slack` standard deviations of static's if
+    that is more; of a mean, say 0. Without any slack static itself would break the constraint every other time, and the
+    search would be led away from everything that is merely as good.
     """
     found = {}
     if "final_margin" in study.objective.subject_to:
-        found["final_margin"] = reference.final_margin - slack * reference.final_margin_sd - score.measures.final_margin
+        allowed = max(_MARGIN_SLACK, slack * reference.final_margin_sd)
+        found["final_margin"] = reference.final_margin - allowed - score.measures.final_margin
     if "loss" in study.objective.subject_to:
         found |= {f"loss_{name}": score.loss[name] - limit for name, limit in reference.loss_limit.items()}
     if "bits_per_byte" in study.objective.subject_to:

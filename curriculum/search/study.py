@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curriculum.mix import Mix, Order, Phase, Stream
+from curriculum.plugins import find_plugin, plugin_name
 from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
 from curriculum.proxy.recipe import Recipe
 
@@ -86,7 +87,7 @@ class SearchSettings:
     finalist_seeds: int = 10
     candidates: int = 5
     repeats: int = 2
-    reference_seeds: int = 4
+    reference_seeds: int = 8
     ahead: int = 4
     enqueue: tuple[str, ...] = ("static", *HAND_MADE)
     pruner: Pruner = "none"
@@ -151,7 +152,15 @@ class Study:
         """Return everything that decides the study's result, as JSON: what a resumed search must find unchanged."""
         content = {name: getattr(self, name) for name in self.__slots__ if name not in ("path", "name")}
         found: dict[str, Any] = json.loads(json.dumps(_jsonable(content)))
-        return _without_unset(found)
+        plugins = self._plugins()
+        return _without_unset(found) | ({"plugins": plugins} if plugins else {})
+
+    def _plugins(self) -> dict[str, str]:
+        """Return what tells the plugins of this study from changed ones. Raises UserError if one is not installed."""
+        found = [find_plugin("curriculum.probes", probe.plugin) for probe in self.probes if probe.plugin is not None]
+        orders = [plugin_name(stream.order.by or "") for stream in self.streams.values()]
+        found += [find_plugin("curriculum.orders", name) for name in orders if name is not None]
+        return {f"{plugin.group}.{plugin.name}": plugin.identity() for plugin in found}
 
 
 def _fields(stream: Stream) -> dict[str, Any]:
