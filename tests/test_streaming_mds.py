@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from curriculum.errors import DataError
+from curriculum.streaming.index import read_index
 from curriculum.streaming.mds import MappedShard, fixed_layout, write_stream
 from curriculum.streaming.mosaic import MDSReader, MDSWriter
 
@@ -28,7 +29,7 @@ def test_the_files_equal_those_of_mosaics_writer(tmp_path: Path, limit: int) -> 
     arrays = columns()
     encodings = {"tokens": "ndarray:uint8:24", "grid": "ndarray:float32:2,3", "key": "ndarray:int64:1"}
     write_stream(tmp_path / "ours", arrays, shard_bytes=limit)
-    with MDSWriter(columns=encodings, out=str(tmp_path / "theirs"), size_limit=limit) as writer:
+    with MDSWriter(columns=encodings, out=str(tmp_path / "theirs"), size_limit=limit, hashes=["sha256"]) as writer:
         for row in range(ROWS):
             writer.write({name: array[row] for name, array in arrays.items()})
     ours, theirs = ({path.name: path.read_bytes() for path in (tmp_path / who).iterdir()} for who in ("ours", "theirs"))
@@ -87,3 +88,10 @@ def test_damaged_shards_are_refused(tmp_path: Path, damage: str, message: str) -
     path.write_bytes(bytes(data))
     with pytest.raises(DataError, match=message):
         MappedShard(path, samples=ROWS, layout=fixed_layout(["tokens"], ["ndarray:uint8:24"]))
+
+
+def test_equal_sizes_do_not_hide_other_content(tmp_path: Path) -> None:
+    """Run folders are named by their streams' digests: changed data must not find the runs of the old."""
+    for value in (0, 1):
+        write_stream(tmp_path / str(value), {"tokens": np.full((20, 4), value, np.uint8)})
+    assert read_index("a", tmp_path / "0").digest != read_index("a", tmp_path / "1").digest

@@ -59,9 +59,10 @@ def _given(stream: Stream, size: int) -> KnownStream:
 
 
 def _find_embedded(name: str) -> KnownStream:
-    from curriculum.probe.testbed import SEQUENCE_LENGTH, stream_size
+    from curriculum.probe.testbeds import testbed_of
 
-    return KnownStream(size=stream_size(name), tokens_per_sample=SEQUENCE_LENGTH, source="embedded testbed")
+    found = testbed_of(name)
+    return KnownStream(size=found.size(name), tokens_per_sample=found.sequence_length, source="embedded testbed")
 
 
 def _find_mds(name: str, stream: Stream, folder: Path) -> KnownStream:

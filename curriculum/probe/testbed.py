@@ -17,7 +17,6 @@ the temptation, its wrong answer drawn exactly like the right one, so that witho
 
 Alternatives: a small natural corpus (slower by a factor of ten, and nobody can say what is true in it). The price: no
 filler text, one vocabulary; what wins here need not win in real pre-training, it only shows that a search finds what there is.
-Numbers are made from PCG64's raw output alone, whose stream numpy guarantees over its versions (NEP 19).
 """
 
 from __future__ import annotations
@@ -28,9 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curriculum.errors import UserError
 from curriculum.probe.items import ItemSet
-from curriculum.units import keyed_seed
+from curriculum.probe.synthetic import Alphabet, Draws, Ints, alphabets, check_known
 
 STREAMS: tuple[str, ...] = ("arith", "count", "repeat", "facts", "icl")
 GENERAL_STREAMS: tuple[str, ...] = ("arith", "icl")
@@ -40,27 +38,7 @@ ITEMS = 8
 SEQUENCE_LENGTH = 3 * ITEMS
 _STREAM_SIZE = 65_536  # twice the samples of a default run: even a run of one stream alone repeats nothing
 
-_Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Alphabet:
-    """A contiguous range of tokens with an order that wraps around."""
-
-    first: int
-    size: int
-
-    def token(self, index: _Ints) -> _Ints:
-        """Return the tokens of symbols `index` (any shape), taken modulo the size."""
-        return self.first + index % self.size
-
-
-def _alphabets(*sizes: int) -> list[Alphabet]:
-    starts = np.cumsum([0, *sizes])
-    return [Alphabet(first=int(start), size=size) for start, size in zip(starts, sizes, strict=False)]
-
-
-DIGITS, LETTERS, WORDS, FACT_KEYS, LABELS, FREE_KEYS, MARK = _alphabets(10, 10, 24, 32, 8, 24, 1)
+DIGITS, LETTERS, WORDS, FACT_KEYS, LABELS, FREE_KEYS, MARK = alphabets(10, 10, 24, 32, 8, 24, 1)
 VOCABULARY: int = MARK.first + MARK.size
 
 
@@ -77,12 +55,12 @@ class Task:
     firsts: int
     step: int
 
-    def operands(self, draws: _Draws, answers: _Ints) -> _Ints:
+    def operands(self, draws: Draws, answers: Ints) -> Ints:
         """Return tokens a, b (rows, items, 2) that make `answers` (rows, items) right."""
         first = 1 + draws.below("first", self.firsts, answers.shape[1])
         return self.alphabet.token(np.stack([first, self.sign * (answers - first)], axis=2))
 
-    def items(self, draws: _Draws, answers: _Ints) -> _Ints:
+    def items(self, draws: Draws, answers: Ints) -> Ints:
         """Return items a, b, c (rows, items, 3) for `answers` (rows, items)."""
         return np.concatenate([self.operands(draws, answers), self.alphabet.token(answers)[:, :, None]], axis=2)
 
@@ -97,33 +75,9 @@ _REBOUND = 0.03  # share of `icl` sequences that bind fact keys anew: without an
 _DISGUISED = 0.2  # share of list items with two operands, a true conflict: near none, a model is never capable and shallow
 
 
-class _Draws:
-    """Uniform whole numbers, one row a sample, keyed by purpose; row i is the same however many rows are drawn."""
-
-    def __init__(self, rows: int, *key: str | int) -> None:
-        self._rows = rows
-        self._key = key
-
-    def _raw(self, purpose: str, columns: int) -> _Ints:
-        raw = np.random.PCG64(keyed_seed("testbed", *self._key, purpose)).random_raw(self._rows * columns)
-        return (np.asarray(raw, dtype=np.uint64) >> np.uint64(32)).astype(np.int64).reshape(self._rows, columns)
-
-    def below(self, purpose: str, bound: int, columns: int = 1) -> _Ints:
-        """Return (rows, columns) numbers from 0 to bound - 1."""
-        return (self._raw(purpose, columns) * bound) >> 32
-
-    def chance(self, purpose: str, share: float, columns: int = 1) -> NDArray[np.bool_]:
-        """Return (rows, columns) booleans, true with probability `share`."""
-        return self._raw(purpose, columns) < int(share * 2**32)
-
-    def distinct(self, purpose: str, bound: int, columns: int) -> _Ints:
-        """Return (rows, columns) numbers below `bound`, no two equal in a row."""
-        return np.argsort(self._raw(purpose, bound), axis=1, kind="stable")[:, :columns]
-
-
 def stream_size(name: str) -> int:
     """Return how many training samples the stream has. Raises UserError for an unknown stream."""
-    _known(name, STREAMS, "stream")
+    check_known(name, STREAMS, "stream")
     return _STREAM_SIZE
 
 
@@ -132,8 +86,8 @@ def generate_samples(stream: str, count: int, seed: int) -> tuple[NDArray[np.uin
 
     Sample i depends on (stream, seed, i) alone. Raises UserError for an unknown stream.
     """
-    _known(stream, STREAMS, "stream")
-    items, is_target = _GENERATORS[stream](_Draws(count, "samples", stream, seed))
+    check_known(stream, STREAMS, "stream")
+    items, is_target = _GENERATORS[stream](Draws(count, "samples", stream, seed))
     mask = np.zeros((count, ITEMS, 3), dtype=np.uint8)
     mask[:, :, 2] = is_target
     return items.astype(np.uint8).reshape(count, SEQUENCE_LENGTH), mask.reshape(count, SEQUENCE_LENGTH)
@@ -144,8 +98,8 @@ def probe_items(family: str, *, control: bool, count: int, seed: int) -> ItemSet
 
     A control's `shallow` answers are wrong answers drawn like the right ones. Raises UserError for an unknown family.
     """
-    _known(family, FAMILIES, "probe family")
-    draws = _Draws(count, "control" if control else "probe", family, seed)
+    check_known(family, FAMILIES, "probe family")
+    draws = Draws(count, "control" if control else "probe", family, seed)
     prompts, correct, shallow = _PROBES[family](draws, control)
     return ItemSet(
         prompts=tuple(map(tuple, prompts.tolist())),
@@ -154,37 +108,32 @@ def probe_items(family: str, *, control: bool, count: int, seed: int) -> ItemSet
     )
 
 
-def _known(name: str, names: tuple[str, ...], kind: str) -> None:
-    if name not in names:
-        raise UserError(f"the testbed has no {kind} {name!r}; it has {', '.join(names)}")
-
-
 # Streams. Each returns items (count, 8, 3) and whether an item's answer is a target, (count, 8) or broadcastable to it.
 
 
-def _arith(draws: _Draws) -> tuple[_Ints, _Ints]:
+def _arith(draws: Draws) -> tuple[Ints, Ints]:
     """Sums or differences, a sequence of one kind; neighbouring answers are neither equal nor successive."""
     answers = _patternless(draws, DIGITS.size, ITEMS)
     is_sum = draws.chance("task", 0.5)[:, :, None]
     return np.where(is_sum, SUMS.items(draws, answers), DIFFERENCES.items(draws, answers)), np.ones((1, ITEMS), np.int64)
 
 
-def _patternless(draws: _Draws, size: int, columns: int) -> _Ints:
+def _patternless(draws: Draws, size: int, columns: int) -> Ints:
     """Return answers (rows, columns) whose neighbours are at least two symbols apart, either way around."""
     steps = 2 + draws.below("step", size - 3, columns)
-    answers: _Ints = draws.below("start", size) + np.cumsum(steps, axis=1)
+    answers: Ints = draws.below("start", size) + np.cumsum(steps, axis=1)
     return answers
 
 
-def _count(draws: _Draws) -> tuple[_Ints, _Ints]:
+def _count(draws: Draws) -> tuple[Ints, Ints]:
     return _list_items(draws, SUMS)
 
 
-def _repeat(draws: _Draws) -> tuple[_Ints, _Ints]:
+def _repeat(draws: Draws) -> tuple[Ints, Ints]:
     return _list_items(draws, DIFFERENCES)
 
 
-def _list_items(draws: _Draws, task: Task) -> tuple[_Ints, _Ints]:
+def _list_items(draws: Draws, task: Task) -> tuple[Ints, Ints]:
     """A word and an operand (or two operands), then an answer that follows from the two before it.
 
     The operand makes the pattern reach the probe, while most lists can still be told from the task by their words.
@@ -199,12 +148,12 @@ def _list_items(draws: _Draws, task: Task) -> tuple[_Ints, _Ints]:
     return items, np.array([[0, 0, 1, 1, 1, 1, 1, 1]])
 
 
-def _facts(draws: _Draws) -> tuple[_Ints, _Ints]:
+def _facts(draws: Draws) -> tuple[Ints, Ints]:
     keys = draws.below("keys", FACT_KEYS.size, ITEMS)
     return _bound_items(FACT_KEYS.token(keys), keys), np.ones((1, ITEMS), dtype=np.int64)
 
 
-def _icl(draws: _Draws) -> tuple[_Ints, _Ints]:
+def _icl(draws: Draws) -> tuple[Ints, Ints]:
     """Keys with labels drawn for this sequence; an answer is a target once its key has been seen."""
     free = FREE_KEYS.token(draws.distinct("free keys", FREE_KEYS.size, _BOUND_KEYS))
     facts = FACT_KEYS.token(draws.distinct("fact keys", FACT_KEYS.size, _BOUND_KEYS))
@@ -215,7 +164,7 @@ def _icl(draws: _Draws) -> tuple[_Ints, _Ints]:
     return _bound_items(np.take_along_axis(keys, which, 1), np.take_along_axis(labels, which, 1)), seen.astype(np.int64)
 
 
-def _bound_items(key_tokens: _Ints, labels: _Ints) -> _Ints:
+def _bound_items(key_tokens: Ints, labels: Ints) -> Ints:
     """Return items mark, key, label. Fact key i is truly bound to label i (mod 8)."""
     return np.stack([np.full_like(key_tokens, MARK.first), key_tokens, LABELS.token(labels)], axis=2)
 
@@ -223,15 +172,15 @@ def _bound_items(key_tokens: _Ints, labels: _Ints) -> _Ints:
 # Probes. Each returns prompts (count, length), correct and shallow answer tokens (count,).
 
 
-def _succession(draws: _Draws, control: bool) -> tuple[_Ints, _Ints, _Ints]:
+def _succession(draws: Draws, control: bool) -> tuple[Ints, Ints, Ints]:
     return _task_probe(draws, SUMS, control)
 
 
-def _repetition(draws: _Draws, control: bool) -> tuple[_Ints, _Ints, _Ints]:
+def _repetition(draws: Draws, control: bool) -> tuple[Ints, Ints, Ints]:
     return _task_probe(draws, DIFFERENCES, control)
 
 
-def _task_probe(draws: _Draws, task: Task, control: bool) -> tuple[_Ints, _Ints, _Ints]:
+def _task_probe(draws: Draws, task: Task, control: bool) -> tuple[Ints, Ints, Ints]:
     size = task.alphabet.size
     if control:
         demos, wrong = _patternless(draws, size, _DEMOS), draws.below("wrong", size)
@@ -243,7 +192,7 @@ def _task_probe(draws: _Draws, task: Task, control: bool) -> tuple[_Ints, _Ints,
     return _prompts(items), task.alphabet.token(correct[:, 0]), task.alphabet.token(wrong[:, 0])
 
 
-def _flipped(draws: _Draws, control: bool) -> tuple[_Ints, _Ints, _Ints]:
+def _flipped(draws: Draws, control: bool) -> tuple[Ints, Ints, Ints]:
     """Demos whose labels are those of their true bindings, shifted around by one to five demos; one key is asked again."""
     true = draws.distinct("labels", LABELS.size, _FLIPPED_DEMOS)
     facts = true + LABELS.size * draws.below("fact keys", FACT_KEYS.size // LABELS.size, _FLIPPED_DEMOS)
@@ -257,20 +206,43 @@ def _flipped(draws: _Draws, control: bool) -> tuple[_Ints, _Ints, _Ints]:
     return _prompts(items), LABELS.token(correct[:, 0]), LABELS.token(wrong[:, 0])
 
 
-def _prompts(items: _Ints) -> _Ints:
+def _prompts(items: Ints) -> Ints:
     """Return items (count, demos + 1, 3) as prompts that end before the last answer."""
     return items.reshape(len(items), -1)[:, :-1]
 
 
-_GENERATORS: dict[str, Callable[[_Draws], tuple[_Ints, _Ints]]] = {
+_GENERATORS: dict[str, Callable[[Draws], tuple[Ints, Ints]]] = {
     "arith": _arith,
     "count": _count,
     "repeat": _repeat,
     "facts": _facts,
     "icl": _icl,
 }
-_PROBES: dict[str, Callable[[_Draws, bool], tuple[_Ints, _Ints, _Ints]]] = {
+_PROBES: dict[str, Callable[[Draws, bool], tuple[Ints, Ints, Ints]]] = {
     "succession": _succession,
     "repetition": _repetition,
     "flipped": _flipped,
 }
+
+__all__ = [
+    "DIFFERENCES",
+    "DIGITS",
+    "FACT_KEYS",
+    "FAMILIES",
+    "FREE_KEYS",
+    "GENERAL_STREAMS",
+    "ITEMS",
+    "LABELS",
+    "LETTERS",
+    "MARK",
+    "SEQUENCE_LENGTH",
+    "STREAMS",
+    "SUMS",
+    "VOCABULARY",
+    "WORDS",
+    "Alphabet",
+    "Task",
+    "generate_samples",
+    "probe_items",
+    "stream_size",
+]

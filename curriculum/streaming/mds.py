@@ -13,6 +13,7 @@ The price: a second place that knows the layout of an MDS shard. A test compares
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from curriculum.errors import DataError
 
 Bytes = npt.NDArray[np.uint8]
 SHARD_BYTES = 1 << 26  # Mosaic's default size of a shard
+_HASH = "sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ class MappedShard:
 def write_stream(folder: Path, columns: Mapping[str, npt.NDArray[Any]], shard_bytes: int = SHARD_BYTES) -> None:
     """Write a stream of fixed-shape samples: `columns` are arrays (samples, ...); `folder` must be new or empty.
 
-    The files equal those of Mosaic's MDSWriter, byte for byte. Raises OSError.
+    The files equal those of Mosaic's MDSWriter, byte for byte, with a hash of every shard in the index: what names a stream's
+    content, of which equal sizes say nothing. Raises OSError.
     """
     names = sorted(columns)
     arrays = {name: np.ascontiguousarray(columns[name]) for name in names}
@@ -133,7 +136,7 @@ def write_stream(folder: Path, columns: Mapping[str, npt.NDArray[Any]], shard_by
         "version": 2,
         "format": "mds",
         "compression": None,
-        "hashes": [],
+        "hashes": [_HASH],
         "size_limit": shard_bytes,
         "column_names": names,
         "column_encodings": encodings,
@@ -159,7 +162,7 @@ def _write_shard(folder: Path, number: int, records: Bytes, settings: dict[str, 
     data = b"".join((np.uint32(count).tobytes(), offsets.tobytes(), text, records.tobytes()))
     basename = f"shard.{number:05}.mds"
     (folder / basename).write_bytes(data)
-    file = {"basename": basename, "bytes": len(data), "hashes": {}}
+    file = {"basename": basename, "bytes": len(data), "hashes": {_HASH: hashlib.new(_HASH, data).hexdigest()}}
     return {**settings, "samples": count, "raw_data": file, "zip_data": None}
 
 

@@ -1,4 +1,4 @@
-"""The embedded testbed's streams as MDS folders, generated once into the cache.
+"""The embedded testbeds' streams as MDS folders, generated once into the cache.
 
 Idea: a stranger's first search must need no data, and yet go through the same loader as real data. So the generator's
 samples are written as ordinary MDS streams, once per stream and seed, and `local: testbed:NAME` in a mix or study
@@ -28,11 +28,10 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from curriculum.errors import ResourceError, UserError
-from curriculum.probe.testbed import STREAMS, VOCABULARY, generate_samples, stream_size
+from curriculum.probe.testbeds import generate_samples, stream_size, testbed_of
 from curriculum.streaming.mds import write_stream
 from curriculum.units import keyed_seed
 
-HELDOUT_SAMPLES = 2048
 _FINISHED = "finished.json"  # written last: every file and its size
 _PREFIX = "testbed:"
 _HASHED_SAMPLES = 256
@@ -52,12 +51,12 @@ def resolve_local(local: str | None) -> str | Path | None:
 def testbed_folder(name: str, seed: int = 0, cache: Path | None = None) -> Path:
     """Return the MDS folder of the testbed stream `name`, generating it if it is not in the cache.
 
-    The folder holds the training samples, `heldout/` holds 2048 others; both have the columns `tokens` and `loss_mask`,
-    uint8 of shape (24,). `cache` is the cache's root (default: $XDG_CACHE_HOME/curriculum). Safe to call from several
-    processes at once. Raises UserError (unknown name), ResourceError (the cache cannot be written).
+    The folder holds the training samples, `heldout/` holds others (2048, or as many as the testbed says); both have the
+    columns `tokens` and `loss_mask`, uint8 of shape (the testbed's sequence length,). `cache` is the cache's root (default:
+    $XDG_CACHE_HOME/curriculum). Safe to call from several processes at once. Raises UserError (unknown name),
+    ResourceError (the cache cannot be written).
     """
-    if name not in STREAMS:
-        raise UserError(f"the testbed has no stream {name!r}; it has {', '.join(STREAMS)}")
+    testbed_of(name)
     root = (user_cache_path("curriculum") if cache is None else cache) / "testbed"
     folder = root / f"{name}-seed{seed}-{_generator_hash(name)}"
     if _is_finished(folder):
@@ -74,7 +73,7 @@ def testbed_folder(name: str, seed: int = 0, cache: Path | None = None) -> Path:
 def _generator_hash(name: str) -> str:
     """Return a hash of what the generator yields: a changed generator, or numpy, never meets an old cache."""
     arrays = generate_samples(name, _HASHED_SAMPLES, 0)
-    state = hashlib.sha256(f"{stream_size(name)} {HELDOUT_SAMPLES}".encode())
+    state = hashlib.sha256(f"{stream_size(name)} {testbed_of(name).heldout} shards with hashes".encode())
     for array in arrays:
         state.update(np.ascontiguousarray(array).tobytes())
     return state.hexdigest()[:12]
@@ -96,7 +95,7 @@ def _build(folder: Path, name: str, seed: int) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         _write(building, name, stream_size(name), seed)
-        _write(building / "heldout", name, HELDOUT_SAMPLES, keyed_seed("heldout", seed))
+        _write(building / "heldout", name, testbed_of(name).heldout, keyed_seed("heldout", seed))
         files = [path for path in sorted(building.rglob("*")) if path.is_file()]
         sizes = {str(path.relative_to(building)): path.stat().st_size for path in files}
         (building / _FINISHED).write_text(json.dumps(sizes, indent=1))
@@ -114,7 +113,7 @@ def _write(folder: Path, name: str, samples: int, seed: int) -> None:
         "seed": seed,
         "samples": samples,
         "tokens_per_sample": int(tokens.shape[1]),
-        "vocabulary": VOCABULARY,
+        "vocabulary": testbed_of(name).vocabulary,
         "generator": _generator_hash(name),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
