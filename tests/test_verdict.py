@@ -23,9 +23,7 @@ from curriculum.search.finalists import (
     choose_candidates,
     distance,
     estimate,
-    mean_excess,
     noise_of,
-    prior_from_values,
 )
 from curriculum.search.objective import Score
 from curriculum.search.statistics import claim_interval
@@ -58,7 +56,7 @@ STATIC = arm("static", 0.4)
 
 
 def option(name: str, mean: float, sd: float = 0.1, at: float = 0.0, **changes: object) -> Option:
-    values: dict[str, object] = {"number": int(name), "excess": {"loss": -0.1}} | changes
+    values: dict[str, object] = {"number": int(name), "parameters": {}} | changes
     return Option(name=name, mean=mean, sd=sd, features=np.asarray([at, 1 - at]), **values)  # type: ignore[arg-type]
 
 
@@ -86,13 +84,12 @@ def test_the_highest_value_is_not_the_finalist() -> None:
     assert np.mean(ours) < 0.5 * np.mean(naive)
 
 
-def test_feasible_ones_come_first_by_their_mean_excess() -> None:
-    broken = option("0", 0.9, at=0.1, excess=mean_excess([{"loss": 0.3, "final": -1.0}, {"loss": -0.1, "final": -1.0}]))
-    lucky = option("1", 0.5, at=0.5, excess=mean_excess([{"loss": 0.1}, {"loss": -0.3}]))
-    untried = option("2", 0.7, at=0.9, number=None, excess=None, feasibility=0.2)
-    assert [found.name for found in choose([broken, untried, lucky], 3, 0.1)] == ["1", "0", "2"]
+def test_those_that_likely_keep_the_constraints_come_first() -> None:
+    broken, kept = option("0", 0.9, at=0.1, feasibility=0.4), option("1", 0.5, at=0.5, feasibility=0.6)
+    untried = option("2", 0.7, at=0.9, number=None, feasibility=0.2)
+    assert [found.name for found in choose([broken, untried, kept], 3, 0.1)] == ["1", "0", "2"]
     likely = replace(untried, feasibility=0.8)
-    assert [found.name for found in choose([broken, likely, lucky], 3, 0.1)] == ["2", "1", "0"]
+    assert [found.name for found in choose([broken, likely, kept], 3, 0.1)] == ["2", "1", "0"]
 
 
 def test_nearly_equal_curricula_are_one_candidate() -> None:
@@ -104,19 +101,16 @@ def test_nearly_equal_curricula_are_one_candidate() -> None:
 
 def test_the_optimum_of_the_surrogate_is_a_candidate() -> None:
     options = [option(str(i), 0.5 - i / 10, at=i / 10) for i in range(5)]
-    best = option("99", 0.2, at=0.95, number=None, excess=None)
+    best = option("99", 0.2, at=0.95, number=None)
     assert [found.name for found in choose_candidates(options, best, 3, 0.1)] == ["0", "1", "99"]
     tried = replace(best, features=np.asarray([0.1, 0.9]))
     assert [found.name for found in choose_candidates(options, tried, 3, 0.1)] == ["0", "1", "2"]
     assert [found.name for found in choose_candidates(options, None, 2, 0.1)] == ["0", "1"]
 
 
-def test_noise_and_a_prior_without_a_surrogate() -> None:
+def test_noise_is_pooled_over_repeats() -> None:
     assert noise_of([[0.0, 0.2], [1.0, 1.2, 1.1], [5.0]], otherwise=0.3) == pytest.approx(((0.02 + 0.02) / 3) ** 0.5)
     assert noise_of([[0.5]], otherwise=0.3) == 0.3 and noise_of([[0.5, 0.5]], otherwise=0.3) == pytest.approx(0.06)
-    means, sds = prior_from_values([0.0, 1.0, 2.0], noise=0.5)
-    assert means == pytest.approx([0.25, 1.0, 1.75]) and sds == pytest.approx([0.75**0.5 * 0.5] * 3)
-    assert prior_from_values([0.4, 0.6], noise=0.5)[0] == pytest.approx([0.5, 0.5])
 
 
 # --- more pairs where it is close

@@ -5,7 +5,7 @@ The statistics are in `finalists`, the surrogate in `surrogate`; here runs are a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from curriculum.errors import DataError, RunError
 from curriculum.proxy.run import RunRequest
 from curriculum.search.acquisition import SurrogateProposer
 from curriculum.search.conclusion import Trial
-from curriculum.search.finalists import Option, choose, choose_candidates, mean_excess, noise_of
+from curriculum.search.finalists import Option, choose, choose_candidates, noise_of
 from curriculum.search.objective import Reference, Score, score_run, search_value, violations
 from curriculum.search.pareto import front_candidates, objectives
 from curriculum.search.proportions import Given
@@ -60,11 +60,7 @@ class Candidates:
         picked = choose_candidates(known, optimum, settings.candidates, surrogate.noise)
         by_name = {trial.proposal.name: trial for trial in [*tried, *([] if best is None else [best[0]])]}
         repeats = self._repeated([by_name[option.name] for option in picked])
-        again = [
-            self._with_repeats(option, by_name[option.name], repeats[option.name])
-            for option in picked
-            if option.name in repeats
-        ]
+        again = self._with_repeats([option for option in picked if option.name in repeats], repeats)
         noise = noise_of([option.repeats for option in again], otherwise=surrogate.noise)
         return [by_name[option.name] for option in choose(again, settings.finalists, noise)]
 
@@ -109,10 +105,10 @@ class Candidates:
             Option(
                 name=trial.proposal.name,
                 number=None if trial.score is None else trial.proposal.number,
+                parameters=of,
                 features=self.runner.space.features(of),
                 mean=float(mean),
                 sd=float(deviation),
-                excess=None if trial.score is None else violations(self.runner.study, trial.score, self.reference),
                 feasibility=float(chance),
             )
             for trial, of, mean, deviation, chance in zip(trials, asked, means, deviations, likely, strict=True)
@@ -124,24 +120,31 @@ class Candidates:
         self.runner.observer.stage("candidates", len(picked) * count)
         seeds = [self.runner.seed("repeat", index) for index in range(count)]
         requests = {trial.proposal.name: _repeats(trial, seeds) for trial in picked}
-        self.runner.executor.results([request for of in requests.values() for request in of])
+        outcomes = iter(self.runner.outcomes([request for of in requests.values() for request in of]))
         found = {}
         for name, of in requests.items():
-            results = [outcome.result for outcome in self.runner.executor.results(of)]
+            results = [next(outcomes).result for _ in of]
             if all(result is not None for result in results):
                 found[name] = [score_run(self.runner.study, result) for result in results if result is not None]
         return found
 
-    def _with_repeats(self, option: Option, trial: Trial, scores: Sequence[Score]) -> Option:
-        searched = [] if trial.score is None else [trial.score]
-        return replace(
-            option,
-            repeats=tuple(search_value(self.runner.study, score) for score in scores),
-            excess=mean_excess([self._excess(score) for score in [*searched, *scores]]),
-        )
-
-    def _excess(self, score: Score) -> dict[str, float]:
-        return violations(self.runner.study, score, self.reference, slack=0.0)
+    def _with_repeats(self, options: Sequence[Option], repeats: Mapping[str, Sequence[Score]]) -> list[Option]:
+        """Return options with their repeats' values, and how likely they keep the constraints now that these are known."""
+        study = self.runner.study
+        values = {name: tuple(search_value(study, score) for score in scores) for name, scores in repeats.items()}
+        number = 1 + max(trial.number for trial in self.evidence)
+        again = [
+            Evidence(number=number, parameters=option.parameters, value=value, excess=violations(study, score, self.reference))
+            for option in options
+            for value, score in zip(values[option.name], repeats[option.name], strict=True)
+        ]
+        with one_thread():
+            surrogate = Surrogate.fit(self.runner.space, [*self.evidence, *again])
+            likely = surrogate.feasibility(surrogate.points([option.parameters for option in options]))
+        return [
+            replace(option, repeats=values[option.name], feasibility=float(chance))
+            for option, chance in zip(options, likely, strict=True)
+        ]
 
 
 def distinct(trials: Sequence[Trial]) -> list[Trial]:
@@ -155,4 +158,4 @@ def distinct(trials: Sequence[Trial]) -> list[Trial]:
 
 def _repeats(trial: Trial, seeds: Sequence[int]) -> list[RunRequest]:
     label = OPTIMUM if trial.score is None else f"repeat-{trial.proposal.number:03d}"
-    return [replace(trial.request, label=label, seed=seed) for seed in seeds if trial.request is not None]
+    return [replace(trial.request, label=label, seed=seed, population=None) for seed in seeds if trial.request is not None]

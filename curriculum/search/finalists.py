@@ -6,8 +6,9 @@ further seeds (the likelihood). They are weighed by their precisions. The surrog
 tried: its prior is the best there is, and repeats correct it. Curricula that play nearly the same samples at nearly the
 same time are one candidate, lest five repeats go to one place that the surrogate likes.
 
-Whether constraints are kept is judged by the mean excess over all runs of a curriculum; where there is none yet, by the
-probability that the surrogate gives. Feasible ones come first, whatever the others promise.
+Whether constraints are kept is judged by the probability that the surrogate gives, fitted anew when there are repeats:
+final margins differ by as much from seed to seed as from curriculum to curriculum, so that one run's word for it would
+make lucky ones finalists and shut unlucky ones out. Feasible ones come first, whatever the others promise.
 
 Alternatives: the best single value (regret two to three times that of the posterior, on synthetic searches of 50), or the
 repeats alone (two of them say less than a surrogate that saw fifty runs). The price is trust in a model; so the
@@ -17,7 +18,7 @@ prior never weighs more than `MOST_WEIGHT` runs do, whatever it thinks of itself
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,28 +33,26 @@ _LIKELY = 0.5
 class Option:
     """A curriculum that may become a finalist.
 
-    `name` is unique; `number` its trial, None for one that was never tried. `features`, of any shape, are its proportions of
-    each stream in equal slices of the run (so that they sum to the number of slices). `mean` and `sd` are the surrogate's
-    posterior of its value without noise, `repeats` the values of runs that the surrogate has not seen. `excess` is the mean
-    over all its runs, the searched one included, by which each constraint is overstepped (at most 0 is kept); None without any
-    run, when `feasibility`, the surrogate's probability of keeping all, is asked.
+    `name` is unique; `number` its trial, None for one that was never tried; `parameters` what the space knows it by.
+    `features`, of any shape, are its proportions of each stream in equal slices of the run (so that they sum to the number
+    of slices). `mean` and `sd` are the surrogate's
+    posterior of its value without noise, `repeats` the values of runs that the surrogate has not seen. `feasibility` is the
+    surrogate's probability that it keeps all constraints.
     """
 
     name: str
     number: int | None
     features: FloatArray
+    parameters: Mapping[str, float | str]
     mean: float
     sd: float
     repeats: tuple[float, ...] = ()
-    excess: Mapping[str, float] | None = field(default=None)
     feasibility: float = 1.0
 
     @property
     def is_feasible(self) -> bool:
-        """Whether its runs keep every constraint on average; of one without runs, whether it likely would."""
-        if self.excess is None:
-            return self.feasibility >= _LIKELY
-        return all(amount <= 0 for amount in self.excess.values())
+        """Whether it likely keeps every constraint."""
+        return self.feasibility >= _LIKELY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,16 +126,3 @@ def noise_of(groups: Iterable[Sequence[float]], *, otherwise: float) -> float:
         return otherwise
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in several)
     return max(float(np.sqrt(squares / freedom)), otherwise / 5)
-
-
-def prior_from_values(values: Sequence[float], noise: float) -> tuple[FloatArray, FloatArray]:
-    """Return means and standard deviations for trials without a surrogate, each of shape (trials,).
-
-    Every value is shrunk towards the mean of all, by the share of their variance that is noise.
-    """
-    numbers = np.asarray(values, dtype=np.float64)
-    spread = float(numbers.var(ddof=1)) if len(numbers) > 1 else 0.0
-    signal = max(spread - noise**2, 0.0)
-    share = signal / (signal + noise**2) if signal > 0 else 0.0
-    means: FloatArray = numbers.mean() + share * (numbers - numbers.mean())
-    return means, np.full(len(numbers), np.sqrt(share) * noise)
