@@ -28,7 +28,7 @@ from setting import publish, table
 
 from curriculum.proxy.run import load_run
 from curriculum.search.objective import Reference, reference_of, score_run, search_value, violations
-from curriculum.search.pruning import WARM_UP, Elder, elders_of, limits, prefix_values, stopped_at
+from curriculum.search.pruning import WARM_UP, Elder, elders_of, limits, prefix_values
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
 from curriculum.units import keyed_seed
@@ -94,7 +94,8 @@ def percentile(run: Played, elders: Sequence[tuple[Played, int | None]]) -> int 
         )
         for elder, stop in elders
     ]
-    return stopped_at(run.prefix, limits(told, list(run.prefix), run.samples))
+    bounds = limits(told, list(run.prefix), run.samples)
+    return next((bound.position for bound in bounds if run.prefix[bound.position] < bound.least), None)
 
 
 def median(run: Played, elders: Sequence[tuple[Played, int | None]]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,8 @@ from postgres_help import PostgresServer, postgres_server
 from curriculum.proxy.run import RunRequest, load_run
 from curriculum.search.executor import Outcome
 from curriculum.search.joined_workers import JoinedWorkers
-from curriculum.search.shared_runs import SharedRuns
+from curriculum.search.run_queue import Job
+from curriculum.search.shared_runs import ATTEMPTS, SharedRuns
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,7 @@ class Request:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.population = None
 
     def run_id(self) -> str:
         return self.name
@@ -45,11 +47,13 @@ class Pool:
     trained: list[str] = []  # noqa: RUF012  # by all pools
     broken: tuple[str, ...] = ()
 
-    def __init__(self, *, runs: Path, count: int, on_finished: Callable[[Outcome], None], heed: Callable[[], None]) -> None:
+    def __init__(
+        self, *, runs: Path, count: int, on_finished: Callable[[Outcome], None], notice: Callable[[str], None]
+    ) -> None:
         self.runs, self.count, self.on_finished, self.at_work = runs, count, on_finished, list[RunRequest]()
 
-    def submit(self, request: RunRequest) -> None:
-        self.at_work.append(request)
+    def take(self, job: Job) -> None:
+        self.at_work += job.requests
         assert len(self.at_work) <= self.count
 
     def poll(self, seconds: float) -> None:
@@ -64,8 +68,8 @@ class Pool:
         return Outcome(request=request, result=load_run(run_folder(self.runs / request.run_id(), margin)))
 
     def drain(self) -> None:
-        for request in self.at_work:
-            self.train(request)
+        while self.at_work:
+            self.poll(0)
 
     def kill(self) -> None:
         self.at_work.clear()
@@ -150,6 +154,65 @@ def test_draining_hands_over_what_had_begun_and_killing_frees_it(
     views = SharedRuns(server.url(), study).view(["a", "b"])
     assert (views["a"].state, views["b"].state) == ("done", "free")
     assert left.result(requests("b")[0]).result is not None
+
+
+class Member(Request):
+    """A run of a population."""
+
+    def __init__(self, name: str, names: Sequence[str]) -> None:
+        self.name, self.names = name, names
+
+    @property
+    def population(self) -> Member:  # type: ignore[override]
+        return self
+
+    def requests(self) -> tuple[RunRequest, ...]:
+        return tuple(cast(RunRequest, Member(name, self.names)) for name in self.names)
+
+
+def members(*names: str) -> list[RunRequest]:
+    return [cast(RunRequest, Member(name, names)) for name in names]
+
+
+def test_a_population_is_claimed_as_one_and_its_runs_are_shared(join: Callable[..., JoinedWorkers], tmp_path: Path) -> None:
+    Pool.broken = ("c",)
+    one, other, late = join("one", 9), join("other", 9), join("late", 9)
+    one.submit(members("a", "b", "c")[0])
+    other.submit(members("a", "b", "c")[1])
+    assert other._busy and not other._running, "nobody else begins a part of it"
+    one.results(members("a", "b", "c"))
+    for executor in (other, late):
+        found = executor.results(members("a", "b", "c"))
+        assert [outcome.failure for outcome in found] == [None, None, "loss is not finite"]
+        executor.drain()
+    assert Pool.trained == ["a", "b", "c"]
+    assert contents(tmp_path / "one/b") == contents(tmp_path / "other/b") == contents(tmp_path / "late/b")
+
+
+def test_a_population_whose_owner_goes_away_is_trained_by_another(join: Callable[..., JoinedWorkers], tmp_path: Path) -> None:
+    gone, left = join("gone", 9), join("left", 9)
+    gone.submit(members("a", "b")[0])
+    gone.poll(0)  # one of the two has ended, and nobody was told
+    left.submit(members("a", "b")[0])
+    gone.kill()
+    assert all(outcome.result is not None for outcome in left.results(members("a", "b")))
+    assert Pool.trained == ["a", "a", "b"]
+    again = join("gone", 9)
+    assert again.results(members("a", "b"))[0].result is not None and Pool.trained == ["a", "a", "b"]
+    assert contents(tmp_path / "gone/a") == contents(tmp_path / "left/a"), "what was handed over first counts"
+
+
+def test_a_population_that_all_processes_die_of_is_trained_run_by_run(
+    join: Callable[..., JoinedWorkers], server: PostgresServer, study: str
+) -> None:
+    here = join("here", 9)
+    key = Job.of(members("a", "b")[0]).key
+    for _ in range(ATTEMPTS):
+        dead = SharedRuns(server.url(), study, lease=0.5)
+        assert dead.claim(key) == "mine"
+        server.execute("UPDATE curriculum_runs SET lease_until = lease_until - 1000 WHERE study = :study", study=study)
+    assert all(outcome.result is not None for outcome in here.results(members("a", "b")))
+    assert Pool.trained == ["a", "b"]
 
 
 def test_a_joining_process_may_be_interrupted(join: Callable[..., JoinedWorkers]) -> None:

@@ -24,6 +24,7 @@ from curriculum.proxy.population_model import stack_losses
 from curriculum.proxy.population_training import Computing
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunRequest, RunResult, load_run, perform
+from curriculum.proxy.stopping import StopRule
 
 RECIPE = Recipe(layers=2, width=16, heads=2, batch=16, readings=4, schedule="cosine")
 PROBES = (
@@ -160,9 +161,10 @@ def test_suites_are_taken_and_starts_are_begun_from(tmp_path: Path) -> None:
         assert member.final_bits().keys() == {"s"}
 
 
-def test_what_is_done_is_not_done_again_and_what_is_asked_twice_is_done_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_done_is_left_alone_and_what_is_asked_twice_is_done_once(
+    together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is trained with the others all the same: without it they would be other computations."""
     done = perform(requests()[0], tmp_path)
     (tmp_path / requests()[1].run_id() / "checkpoints" / "128").mkdir(parents=True)  # of a single run that was cut off
     monkeypatch.setattr("curriculum.proxy.population.monotonic", iter((100.0, 106.0)).__next__)
@@ -171,7 +173,8 @@ def test_what_is_done_is_not_done_again_and_what_is_asked_twice_is_done_once(
     assert (done.folder / "run.json").stat().st_mtime_ns == before
     for request in requests()[1:]:
         record = json.loads((tmp_path / request.run_id() / "run.json").read_text())
-        assert (record["population"], record["seconds"]) == (2, 3.0)
+        assert (record["population"], record["seconds"]) == (3, 2.0)
+        assert_same(found(tmp_path, request), found(together, request))
         assert not (tmp_path / request.run_id() / "checkpoints").exists()
     monkeypatch.setattr("curriculum.proxy.population.train_together", None)  # nothing is left to train
     assert train_population(requests(), tmp_path) == [None] * 3
@@ -252,6 +255,7 @@ def test_a_failure_before_the_checkpoint_is_remembered(tmp_path: Path, monkeypat
         ({"recipe": replace(RECIPE, readings=2)}, "must share model, layers, width"),
         ({"samples": 256}, "must share"),
         ({"draw": PROOF_DRAW}, "must share"),
+        ({"stop": StopRule(limits=((256, 0.0),), metric="area", start=0, weights={})}, "none can end early"),
         ({"probes": PROBES[:1]}, "must share"),
         (
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,24 @@ from curriculum.search.pruning import (
     foretold,
     limits,
     prefix_values,
-    should_stop,
-    stopped_at,
 )
 from curriculum.search.study import Study
 from curriculum.search.study_file import default_study, load_study
 
 SAMPLES = 1000
 POSITIONS = (250, 500, 750, 1000)
+
+
+def least(*elders: float | None) -> float | None:
+    """Where a trial with these elders' prefix values (None: stopped before) is stopped at 500 samples; None: nowhere."""
+    told = [Elder(prefix={} if value is None else {500: value}, value=0.0, was_stopped=value is None) for value in elders]
+    bounds = limits(told, (500,), SAMPLES)
+    return bounds[0].least if bounds else None
+
+
+def stopped_at(prefix: dict[int, float], bounds: Sequence[Limit]) -> int | None:
+    """Where the search would end a run with these prefix values."""
+    return next((bound.position for bound in bounds if prefix.get(bound.position, np.inf) < bound.least), None)
 
 
 def elder(*values: float, whole: float = 0.0) -> Elder:
@@ -37,16 +48,16 @@ def elder(*values: float, whole: float = 0.0) -> Elder:
 
 def test_the_lowest_quarter_is_stopped_once_there_are_elders() -> None:
     eight = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-    assert should_stop(0.19, eight) and not should_stop(0.2, eight) and not should_stop(0.9, eight)
-    assert not should_stop(0.0, eight[:7])
+    assert least(*eight) == least(*reversed(eight)) == 0.2
+    assert least(*eight[:7]) is None
 
 
 def test_the_stopped_count_as_lowest_so_that_stops_do_not_raise_the_bar() -> None:
     going = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-    assert should_stop(0.25, [0.1, 0.2, *going]) is False
-    assert should_stop(0.25, [None, None, *going]) is False  # those two were the lowest quarter
-    assert should_stop(0.25, [None, 0.28, *going])
-    assert not should_stop(-1.0, [None] * 4 + going[:4])  # half are gone: the others are let through
+    assert least(0.1, 0.2, *going) == 0.2
+    assert least(None, None, *going) is None  # those two were the lowest quarter
+    assert least(None, 0.28, *going) == 0.28
+    assert least(*[None] * 4, *going[:4]) is None  # half are gone: the others are let through
 
 
 def test_nothing_is_stopped_before_a_quarter_of_the_run_or_at_its_end() -> None:

@@ -19,9 +19,11 @@ from workers_help import command, lives, request, wait_for
 
 from curriculum.errors import DataError, ResourceError, UserError
 from curriculum.mix import Phase, Stream
+from curriculum.proxy.population_groups import in_populations
 from curriculum.search import ray_workers as module
 from curriculum.search.executor import Outcome
 from curriculum.search.ray_workers import RayWorkers
+from curriculum.search.run_queue import Job
 from curriculum.search.workers import Workers
 
 ray = pytest.importorskip("ray")
@@ -84,6 +86,19 @@ def test_runs_are_those_of_the_local_pool_to_the_bit_and_handlers_stay_ours(
     assert capfd.readouterr() == ("", ""), "Ray's own words are kept from the terminal"
 
 
+def test_a_population_is_one_task_whose_members_are_those_of_the_local_pool(cluster: RayWorkers, tmp_path: Path) -> None:
+    diverging = replace(request(3), recipe=replace(request(3).recipe, learning_rate=1e18))
+    asked = in_populations([request(1), request(2), diverging], 3)
+    found = cluster.results(asked)
+    assert [outcome.failure is None for outcome in found] == [True, True, False]
+    pool = Workers(runs=tmp_path / "local", count=1)
+    local = pool.results(asked)
+    pool.drain()
+    for there, here in zip(found[:2], local[:2], strict=True):
+        files = [outcome.result.folder / "trajectory.parquet" for outcome in (there, here) if outcome.result is not None]
+        pd.testing.assert_frame_equal(*map(pd.read_parquet, files), check_exact=True)
+
+
 def test_killed_processes_and_failing_commands_are_tried_again_and_reported(cluster: RayWorkers, tmp_path: Path) -> None:
     """The task's process is killed at its first try, with what it started; then the command fails with its log."""
     waiting = command(1, f"if [ -e {tmp_path}/pid ]; then echo sorry; exit 3; fi; echo $$ > {tmp_path}/pid; sleep 3600")
@@ -115,12 +130,14 @@ def test_a_hang_is_bounded_there_too_and_a_kill_leaves_nothing(cluster: RayWorke
 
 
 def test_data_that_differ_on_a_node_are_refused(tmp_path: Path) -> None:
-    delivery = module.train_on_node(request(1), "r-s1-0123456789", tmp_path, None)
+    delivery = module.train_on_node(Job.of(request(1)), ["r-s1-0123456789"], tmp_path, None)
     assert isinstance(delivery.error, DataError) and "same paths" in str(delivery.error)
     lacking = replace(
         request(1).mix, streams={"a": Stream(local=str(tmp_path / "none"))}, phases=(Phase(until=1, weights={"a": 1}),)
     )
-    delivery = module.train_on_node(replace(request(1), mix=lacking), "r-s1-0123456789", tmp_path, None)
+    lost = Job.of(request(1))
+    object.__setattr__(lost, "requests", (replace(request(1), mix=lacking),))  # what it comes to on a node without the data
+    delivery = module.train_on_node(lost, ["r-s1-0123456789"], tmp_path, None)
     assert isinstance(delivery.error, DataError) and f"node {socket.gethostname()}" in str(delivery.error)
 
 

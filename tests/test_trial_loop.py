@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from curriculum.search.conclusion import Trial
 from curriculum.search.executor import Outcome
 from curriculum.search.objective import Reference, reference_of
 from curriculum.search.observer import Silent
+from curriculum.search.populations import Populations
 from curriculum.search.proof import Prover
 from curriculum.search.proposals import Proposal, Proposals
 from curriculum.search.runner import Runner, stream_sizes
@@ -120,6 +122,69 @@ def test_a_grown_budget_comes_to_what_a_whole_search_does(
     tried(tmp_path / "grown", study, budget=12)
     grown, _ = tried(tmp_path / "grown", study)
     assert told(grown) == told(first[0])
+
+
+class Believing(Silent):
+    """Keeps what it is told that the surrogate believes."""
+
+    def __init__(self) -> None:
+        self.beliefs: list[tuple[float, float, float | None]] = []
+
+    def believed(self, best: float, deviation: float, predicted: float | None = None) -> None:
+        self.beliefs.append((best, deviation, predicted))
+
+
+def test_what_is_believed_comes_with_what_the_surrogate_would_stake_on(
+    study: Study, first: tuple[list[Trial], Here], tmp_path: Path
+) -> None:
+    observer = Believing()
+    runner = replace(runner_of(study, first[1]), observer=observer)
+    TrialLoop(runner=runner, proposals=Proposals(study, runner.space, tmp_path), reference=reference(runner)).run(BUDGET)
+    assert len(observer.beliefs) == BUDGET // 5
+    for best, deviation, predicted in observer.beliefs:
+        assert deviation > 0 and predicted is not None and predicted >= best - 1e-9
+
+
+def by_two(folder: Path, study: Study, budget: int, here: Here) -> list[Trial]:
+    """Try trials two at a time, as one population each."""
+    runner = replace(runner_of(study, here), populations=Populations(size=2, trials=2))
+    proposals = Proposals(study, runner.space, folder)
+    return TrialLoop(runner=runner, proposals=proposals, reference=reference(runner)).run(budget)
+
+
+def beside(trial: Trial) -> list[str]:
+    assert trial.request is not None
+    return [] if trial.request.population is None else [each.label for each in trial.request.population.members]
+
+
+def test_trials_of_a_population_are_asked_for_together_whatever_failed_and_whatever_is_known(
+    study: Study, tmp_path: Path
+) -> None:
+    plain = replace(study, search=replace(study.search, pruner="none"))
+    trials = by_two(tmp_path, plain, 5, Here(tmp_path, failing=("trial-002",)))
+    assert [trial.score is None for trial in trials] == [False, False, True, False, False]
+    assert beside(trials[1]) == ["trial-000", "trial-001"] and beside(trials[3]) == ["trial-002", "trial-003"]
+    assert beside(trials[4]) == [], "the budget ended"
+    resumed = Here(tmp_path, failing=("trial-002",))
+    again = by_two(tmp_path, plain, 5, resumed)
+    assert not resumed.trained and told(again) == told(trials) and beside(again[3]) == beside(trials[3])
+    grown = Here(tmp_path)
+    more = by_two(tmp_path, plain, 6, grown)
+    assert beside(more[5]) == beside(more[4]) == ["trial-004", "trial-005"] and len(grown.trained) == 2
+
+
+def test_repeats_and_proof_are_asked_for_in_populations(study: Study, tmp_path: Path) -> None:
+    plain = replace(study, search=replace(study.search, pruner="none"))
+    here = Here(tmp_path)
+    runner = replace(runner_of(plain, here), populations=Populations(size=3))
+    proposals, limit = Proposals(plain, runner.space, tmp_path), reference(runner)
+    trials = TrialLoop(runner=runner, proposals=proposals, reference=limit).run(4)
+    finalists = Candidates(runner=runner, reference=limit, evidence=proposals.evidence(4)).finalists(trials)
+    proof = Prover(runner=runner).prove(finalists)
+    assert all(len(arm.scores) == 2 for arm in proof.arms.values())
+    records = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*/run.json")}
+    kinds = {name.split("-")[0]: len(record.get("trained_with", {}).get("members", ())) for name, record in records.items()}
+    assert (kinds["trial"], kinds["static"]) == (0, 2) and kinds["proof"] in (2, 3)
 
 
 def test_trials_that_all_fail_end_in_words(study: Study, tmp_path: Path) -> None:

@@ -13,25 +13,31 @@ from pathlib import Path
 import pytest
 from workers_help import (
     DEADLY,
+    DIVERGING,
     FAULTY,
     FULL,
     HANGING,
+    HUGE,
     ODD,
     SLOW,
     command,
     lives,
     misbehave,
+    misbehave_together,
     quick_name,
     request,
     tries,
+    tries_together,
     wait_for,
 )
 
 from curriculum.errors import DataError, FileError, ResourceError
 from curriculum.mix import Phase, Stream
+from curriculum.proxy.population_groups import in_populations
 from curriculum.proxy.run import RunRequest
 from curriculum.search import workers as module
 from curriculum.search.executor import Outcome
+from curriculum.search.run_queue import Job
 from curriculum.search.workers import Workers
 
 
@@ -39,6 +45,7 @@ from curriculum.search.workers import Workers
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
     """Two workers that misbehave."""
     monkeypatch.setattr(module, "attempt", misbehave)
+    monkeypatch.setattr(module, "attempt_together", misbehave_together)
     monkeypatch.setattr(RunRequest, "run_id", quick_name)
     workers = Workers(runs=tmp_path, count=2)
     yield workers
@@ -52,9 +59,9 @@ def test_a_deadly_run_fails_alone_after_three_tries_the_last_one_by_itself(pool:
     beside: list[int] = []
     begin = pool._give
 
-    def give(asked: RunRequest) -> None:
-        beside.extend([len(pool._under_way())] if asked.seed == DEADLY else [])
-        begin(asked)
+    def give(job: Job) -> None:
+        beside.extend([len(pool._under_way())] if job.requests[0].seed == DEADLY else [])
+        begin(job)
 
     pool._give = give  # type: ignore[method-assign]
     outcomes = pool.results([request(seed) for seed in (SLOW, DEADLY, 2, 3)])
@@ -65,13 +72,13 @@ def test_a_deadly_run_fails_alone_after_three_tries_the_last_one_by_itself(pool:
 
 
 def test_a_run_has_all_memory_to_itself_only_where_memory_may_be_the_cause(pool: Workers) -> None:
-    deadly, other = request(DEADLY), request(1)
-    pool._mishaps[deadly.run_id()] = ["its worker was killed (signal 9: out of memory?)"]
+    deadly, other, third = (Job.of(request(seed)) for seed in (DEADLY, 1, 2))
+    pool._mishaps[deadly.key] = ["its worker was killed (signal 9: out of memory?)"]
     assert pool._has_room(deadly, [other]) and pool._has_room(other, [deadly])
-    pool._mishaps[deadly.run_id()] *= 2
+    pool._mishaps[deadly.key] *= 2
     assert not pool._has_room(deadly, [other]) and not pool._has_room(other, [deadly]) and pool._has_room(deadly, [])
-    pool._mishaps[deadly.run_id()] = ["made no progress for 300 s"] * 2
-    assert pool._has_room(deadly, [other]) and not pool._has_room(other, [deadly, request(2)])
+    pool._mishaps[deadly.key] = ["made no progress for 300 s"] * 2
+    assert pool._has_room(deadly, [other]) and not pool._has_room(other, [deadly, third])
 
 
 def test_a_run_that_hangs_is_stopped_and_fails_while_a_slow_one_goes_on(pool: Workers, tmp_path: Path) -> None:
@@ -81,8 +88,9 @@ def test_a_run_that_hangs_is_stopped_and_fails_while_a_slow_one_goes_on(pool: Wo
 
     def time_flies() -> bool:
         for worker in pool._crew:
-            fresh.extend([worker.quiet] if worker.request == slow and worker.quiet < 900 else [])
-            worker.quiet = 1000.0 if worker.pid in tries(tmp_path, HANGING) and worker.request == hanging else 900.0
+            at = None if worker.job is None else worker.job.requests[0]
+            fresh.extend([worker.quiet] if at == slow and worker.quiet < 900 else [])
+            worker.quiet = 1000.0 if worker.pid in tries(tmp_path, HANGING) and at == hanging else 900.0
         pool.poll(0.2)
         return hanging.run_id() in pool._outcomes
 
@@ -98,17 +106,17 @@ def test_a_run_that_hangs_is_stopped_and_fails_while_a_slow_one_goes_on(pool: Wo
 
 
 def test_patience_follows_the_longest_wait_seen_and_commands_have_their_own(pool: Workers) -> None:
-    assert pool._patience() == 3600
+    assert pool._patience(1) == 3600
     assert pool.result(request(1)).result is not None
     pool._longest = 1.0
-    assert pool._patience() == 300
+    assert pool._patience(1) == 300
     pool._longest = 100.0
-    assert pool._patience() == 2000
+    assert pool._patience(1) == 2000 and pool._patience(8) == 16000
     worker = pool._crew[0]
     worker.quiet = 5000.0
-    worker.request = request(2)
+    worker.job = Job.of(request(2))
     assert pool._overdue(worker) == "made no progress for 2000 s"
-    worker.request = replace(command(2, "true"), command_timeout=3000.0, command_retries=1)
+    worker.job = Job.of(replace(command(2, "true"), command_timeout=3000.0, command_retries=1))
     assert pool._overdue(worker) is None
     worker.quiet = 8001.0
     assert pool._overdue(worker) == "made no progress for 8000 s"
@@ -155,6 +163,65 @@ def test_what_concerns_everyone_is_raised_and_the_run_may_be_asked_for_again(poo
     assert len(tries(tmp_path, FULL)) == 2
 
 
+def together(*seeds: int) -> list[RunRequest]:
+    return in_populations([request(seed) for seed in seeds], len(seeds))
+
+
+def test_a_population_is_one_job_and_a_run_of_it_that_fails_fails_alone(pool: Workers, tmp_path: Path) -> None:
+    told: list[Outcome] = []
+    running: list[int] = []
+    pool.on_finished, pool.on_running = told.append, running.append
+    asked = together(1, DIVERGING, 2)
+    assert pool.result(asked[2]).result is not None, "asking for one is asking for all"
+    assert [outcome.request.seed for outcome in told] == [1, DIVERGING, 2] and running == [3, 0]
+    assert [outcome.failure for outcome in pool.results(asked)] == [None, "the loss became nan", None]
+    assert tries_together(tmp_path) == [[1, DIVERGING, 2]] and not (tmp_path / "tries").exists()
+    assert quick_name(asked[0]) != quick_name(request(1)) and not pool.result(request(1)).found, "done alone it is another run"
+
+
+def test_what_is_there_of_a_population_is_found_and_the_rest_trained_with_it(pool: Workers, tmp_path: Path) -> None:
+    told: list[Outcome] = []
+    first, second = together(1, 2), together(3, 4)
+    pool.results([*first, *second])
+    (tmp_path / quick_name(first[1]) / "run.json").unlink()
+    again = Workers(runs=tmp_path, count=1, on_finished=told.append)
+    try:
+        assert again.result(second[0]).found and len(told) == 1, "whom nobody asks for is left alone"
+        assert [outcome.found for outcome in again.results(first)] == [True, False] and len(told) == 3
+    finally:
+        again.kill()
+    assert tries_together(tmp_path)[2:] == [[1, 2]]
+
+
+def test_a_population_too_large_for_memory_is_trained_one_by_one(pool: Workers, tmp_path: Path) -> None:
+    notices: list[str] = []
+    pool.notice = notices.append
+    asked = together(1, HUGE, 2)
+    assert [outcome.failure for outcome in pool.results(asked)] == [None] * 3
+    assert [len(tries(tmp_path, seed)) for seed in (1, HUGE, 2)] == [1, 1, 1] and len(tries_together(tmp_path)) == 1
+    assert notices == ["a population of 3 runs could not be trained together (out of memory); they are trained singly"]
+    assert {path.parent.name for path in tmp_path.glob("*/run.json")} == {quick_name(each) for each in asked}
+
+
+def test_a_population_that_takes_its_workers_down_shows_which_run_is_to_blame(pool: Workers, tmp_path: Path) -> None:
+    pool.submit(request(SLOW))
+    outcomes = pool.results(together(1, DEADLY, 2))
+    assert [outcome.failure is None for outcome in outcomes] == [True, False, True]
+    assert len(tries_together(tmp_path)) == 3 and len(tries(tmp_path, DEADLY)) == 3
+    assert [len(tries(tmp_path, seed)) for seed in (1, 2, SLOW)] == [1, 1, 1]
+
+
+def test_a_population_that_was_dropped_may_be_asked_for_again(pool: Workers, tmp_path: Path) -> None:
+    pool.submit(request(SLOW))
+    pool.submit(request(5))
+    asked = together(1, 2)
+    for each in asked:
+        pool.submit(each)
+    pool.kill()
+    assert not tries_together(tmp_path)
+    assert all(outcome.result is not None for outcome in pool.results(asked))
+
+
 def test_a_mix_whose_data_are_gone_is_refused_before_any_worker(tmp_path: Path) -> None:
     mix = replace(
         request(1).mix, streams={"a": Stream(local=str(tmp_path / "none"))}, phases=(Phase(until=1, weights={"a": 1}),)
@@ -193,9 +260,10 @@ def test_a_kill_leaves_nobody_not_even_a_command(pool: Workers, tmp_path: Path) 
 PARENT = """\
 import sys, workers_help
 from pathlib import Path
+from curriculum.proxy.run import RunRequest
 from curriculum.search import workers
 if __name__ == "__main__":
-    workers.attempt, workers.RunRequest.run_id = workers_help.misbehave, workers_help.quick_name
+    workers.attempt, RunRequest.run_id = workers_help.misbehave, workers_help.quick_name
     runs = Path(sys.argv[1])
     pool = workers.Workers(runs=runs, count=3)
     pool.submit(workers_help.request(workers_help.HANGING))

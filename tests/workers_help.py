@@ -18,8 +18,9 @@ from curriculum.probe.specification import ProbeSpecification
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunRequest
 from curriculum.search import worker_process
+from curriculum.search.run_queue import Ended, Job
 
-DEADLY, HANGING, SLOW, FULL, FAULTY, ODD = 13, 14, 15, 16, 17, 18
+DEADLY, HANGING, SLOW, FULL, FAULTY, ODD, DIVERGING, HUGE = 13, 14, 15, 16, 17, 18, 19, 20
 Observe = Callable[[int], None]
 
 
@@ -37,7 +38,8 @@ def command(seed: int, words: str) -> RunRequest:
 
 def quick_name(request: RunRequest) -> str:
     """Name a run without the digests of its data, for which torch would be imported."""
-    return f"{request.label}-s{request.seed}"
+    beside = "" if request.population is None else f"-of-{len(request.population.members)}"
+    return f"{request.label}-s{request.seed}{beside}"
 
 
 class OddError(Exception):
@@ -69,6 +71,28 @@ def misbehave(request: RunRequest, runs: Path, observe: Observe) -> str | None:
         return worker_process.attempt(request, runs, observe)
     leave_run(request, runs)
     return None
+
+
+def misbehave_together(job: Job, runs: Path, observe: Observe) -> Ended:
+    """What a worker does here with a population: leave its runs, unless one's seed says to die, or to need too much memory."""
+    RunRequest.run_id = quick_name  # type: ignore[method-assign]  # in this worker
+    seeds = [request.seed for request in job.requests]
+    with (runs / "together").open("a") as file:
+        file.write(f"{' '.join(map(str, seeds))}\n")
+    if DEADLY in seeds:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if HUGE in seeds:
+        return Ended(too_much="out of memory")
+    for request in job.requests:
+        if request.seed != DIVERGING and not (runs / quick_name(request) / "run.json").exists():
+            leave_run(request, runs)
+    return Ended(failures=tuple("the loss became nan" if seed == DIVERGING else None for seed in seeds))
+
+
+def tries_together(runs: Path) -> list[list[int]]:
+    """The seeds of each try at a population."""
+    lines = (runs / "together").read_text().splitlines() if (runs / "together").exists() else []
+    return [[int(word) for word in line.split()] for line in lines]
 
 
 def meet_a_full_disk(*_: object, **__: object) -> None:

@@ -111,7 +111,7 @@ def chosen_probes(asking: Asking, first: Checkpoint, *, draw: int = PROOF_DRAW) 
     study = load_study(asking.study)
     named = [probe for probe in study.probes if not asking.families or probe.family in asking.families]
     known = sorted({probe.family for probe in study.probes})
-    builtin = next((probe.name for probe in study.probes if probe.builtin is not None), None)
+    builtin = next((probe.name for probe in study.probes if probe.speaks_testbed), None)
     if builtin is not None and not speaks_testbed(first.where):
         raise UserError(
             f"probe {builtin!r} of study {study.name!r} is built in for the testbed, whose vocabulary {first.name} does not "

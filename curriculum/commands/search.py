@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from curriculum.errors import UserError
 from curriculum.report.progress import SearchProgress
 from curriculum.report.search_table import print_search
 from curriculum.search.coordinator import Coordinator, Means
+from curriculum.search.scan_start import with_scan
 from curriculum.search.storage import is_shared
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
@@ -34,33 +34,33 @@ def search(
     executor: str = "local",
     address: str | None = None,
     reuse: Path | None = None,
+    scan: Path | None = None,
     splits: Mapping[str, Sequence[str]] | None = None,
     dry_run: bool = False,
     as_json: bool = False,
 ) -> int:
     """Search `budget` trials in all, prove the finalists, write the winner to `out`; returns the exit code.
 
+    `scan`: a score file whose curricula are tried first, as the study's `search: {start: {scan: FILE}}` would.
     Going on is the same call again. `workers` defaults to the number of cores; on a Ray cluster to the number of its.
     """
     console = Console(stderr=True)
     study = load_study(study_path)
-    count = workers or os.cpu_count() or 1
+    study = study if scan is None else with_scan(study, scan)
     workload = count_runs(study, budget)
     if dry_run:
-        return _announce_only(study, budget, runs=runs, workers=count, as_json=as_json)
+        return _announce_only(study, budget, runs=runs, workers=workers, as_json=as_json)
     if executor == "ray" and is_shared(storage):
         raise UserError("--executor ray has one coordinator and shares no database; leave out --storage, or --executor ray")
     means = Means(
         runs=runs, out=out, workers=workers, storage=storage, reuse=reuse, split=splits or {},
         address=(address or "auto") if executor == "ray" else None,
     )  # fmt: skip
-    on = f"the Ray cluster at {means.address}" if means.address else f"{count} workers"
-    console.print(f"Study {study.name!r}: {workload.words()}, on {on}.", highlight=False)
     try:
-        with (
-            SearchProgress(console, workload.runs, count) as progress,
-            Coordinator(study, means, progress) as coordinator,
-        ):
+        with SearchProgress(console, workload.runs) as progress, Coordinator(study, means, progress) as coordinator:
+            on = f"the Ray cluster at {means.address}" if means.address else _counted(coordinator.workers)
+            progress.notice(f"Study {study.name!r}: {workload.words()}, on {on}.")
+            progress.workers = coordinator.workers
             result = coordinator.run(budget)
     except KeyboardInterrupt:
         console.print(
@@ -74,10 +74,11 @@ def search(
     return 0
 
 
-def _announce_only(study: Study, budget: int, *, runs: Path, workers: int, as_json: bool) -> int:
+def _announce_only(study: Study, budget: int, *, runs: Path, workers: int | None, as_json: bool) -> int:
     coordinator = Coordinator(study, Means(runs=runs, out=runs, workers=workers))
     sample = coordinator.runner.request("timing", coordinator.runner.static, 0)
-    workload = estimate(coordinator.study, budget, sample, workers, coordinator.tokens_per_sample)
+    populations, count = coordinator.populations, coordinator.workers
+    workload = estimate(coordinator.study, budget, sample, count, coordinator.tokens_per_sample, populations)
     if as_json:
         print(
             json.dumps(
@@ -90,13 +91,20 @@ def _announce_only(study: Study, budget: int, *, runs: Path, workers: int, as_js
                     "more": workload.more,
                     "tokens": workload.tokens,
                     "seconds": workload.seconds,
-                    "workers": workers,
+                    "workers": count,
+                    "population": populations.size,
+                    "device": populations.device,
                 }
             )
         )
     else:
-        print(f"Study {study.name!r}, budget {budget}, {workers} workers: {workload.words()}.")
+        how = f", {populations.words()}" if populations.words() else ""
+        print(f"Study {study.name!r}, budget {budget}, {_counted(count)}{how}: {workload.words()}.")
     return 0
+
+
+def _counted(workers: int) -> str:
+    return f"{workers} worker{'' if workers == 1 else 's'}"
 
 
 def _same_command() -> str:

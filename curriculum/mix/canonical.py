@@ -21,6 +21,7 @@ from curriculum.mix.order import Order
 from curriculum.mix.phase import Phase
 from curriculum.mix.stream import Stream
 from curriculum.mix.subset import Subset
+from curriculum.plugins import find_plugin, plugin_name
 
 _ABSENT = object()
 
@@ -28,7 +29,7 @@ _ABSENT = object()
 def canonical(mix: Mix, digests: Mapping[str, str]) -> dict[str, Any]:
     """Return all that decides the order, as JSON's own types. `digests` maps files to their known sha256.
 
-    Raises DataError if a score file or window list cannot be read.
+    Raises DataError if a score file or window list cannot be read, UserError if an order's plugin is not installed.
     """
     return {
         "version": mix.version,
@@ -112,6 +113,7 @@ def _stream(name: str, stream: Stream, digests: Mapping[str, str]) -> dict[str, 
 
 def _order(name: str, stream: Stream, digests: Mapping[str, str]) -> dict[str, Any]:
     order = stream.order
+    plugin = plugin_name(order.by or "")
     return {
         "kind": order.kind,
         "window": order.window,
@@ -119,14 +121,16 @@ def _order(name: str, stream: Stream, digests: Mapping[str, str]) -> dict[str, A
         "direction": order.direction,
         "scores": _digest(name, order.scores or _named_scores(stream), digests),
         "listed": _digest(name, order.listed, digests),
+        **({} if plugin is None else {"plugin": find_plugin("curriculum.orders", plugin).identity()}),
     }
 
 
 def _named_scores(stream: Stream) -> str | None:
     """Return the score file that `order: {by: NAME}` finds in the stream's folder, if it lies there."""
-    if stream.order.by is None or stream.local is None or is_url(stream.local):
+    by = stream.order.by
+    if by is None or plugin_name(by) is not None or stream.local is None or is_url(stream.local):
         return None
-    path = Path(stream.local) / f"{stream.order.by}.parquet"
+    path = Path(stream.local) / f"{by}.parquet"
     return str(path) if path.is_file() else None
 
 

@@ -19,8 +19,9 @@ OrderKind = Literal["shuffle", "sequential", "scored", "listed"]
 class Order:
     """One of four kinds: `shuffle` (default), `sequential`, `scored` (by a named score or a score file), `listed`.
 
-    `window` counts samples of the stream (None: size/256, between 64 and 65,536). `scores` and `listed` are Parquet
-    files, made absolute here. Raises UserError for contradictions.
+    `window` counts samples of the stream (None: size/256, between 64 and 65,536). `by` names a score, which lies as
+    NAME.parquet in the stream's folder, or an installed function that gives it ("plugin:NAME", see `plugins`). `scores` and
+    `listed` are Parquet files, made absolute here. Raises UserError for contradictions.
     """
 
     kind: OrderKind = "shuffle"

@@ -2,7 +2,8 @@
 
 Idea: a window is a range [start, stop) of samples of one stream, so any tool can write such a file. Scores order all of
 a stream's windows, hence must cover it once, or data would vanish unnoticed; a list may leave windows out or repeat
-them, since choosing is its purpose. Scores may also be handed over as arrays, one score a window.
+them, since choosing is its purpose. Scores may also be handed over as arrays, or come from an installed function (see
+`order_plugins`), one score a window.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy.typing as npt
 
 from curriculum.errors import FileError, UserError
 from curriculum.mix import Order, Stream
+from curriculum.plan.order_plugins import plugin_scores
 from curriculum.plan.permutation import Integers
 from curriculum.plan.windows import Sequential, Shuffled, Tabled, Windows, default_window
+from curriculum.plugins import plugin_name
 
 Numbers = npt.NDArray[np.float64]
 
@@ -41,6 +44,9 @@ def windows_of(name: str, stream: Stream, *, size: int, key: int, scores: Mappin
 
 def _scored(name: str, stream: Stream, *, size: int, window: int, key: int, given: Any) -> Tabled:
     order = stream.order
+    plugin = plugin_name(order.by or "")
+    if given is None and plugin is not None:
+        given = plugin_scores(plugin, name, stream, size=size, window=window)
     if given is None:
         path = _score_file(name, stream)
         table, source = _read_table(path, name, scored=True), str(path)

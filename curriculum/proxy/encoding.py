@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from curriculum.mix import Mix
-from curriculum.proxy.feed import stream_folder
+from curriculum.proxy.folders import stream_folder
 
 
 def tokenizer_of(mix: Mix) -> Path | None:

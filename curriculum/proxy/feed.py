@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from curriculum.errors import DataError, UserError
-from curriculum.mix import Mix, Stream
+from curriculum.errors import DataError
+from curriculum.mix import Mix
+from curriculum.proxy.folders import stream_folder
 from curriculum.streaming import StreamingDataset
 from curriculum.streaming.index import read_manifest
-from curriculum.streaming.testbed import resolve_local
 
 _BATCHES_AT_ONCE = 16
 _HELDOUT_SAMPLES = 256
@@ -59,14 +58,6 @@ def batches(dataset: StreamingDataset, batch: int, *, start: int, stop: int) -> 
             Batch(tokens=tokens, targets=targets)
             for tokens, targets in zip(chunk.tokens.split(batch), chunk.targets.split(batch), strict=True)
         )
-
-
-def stream_folder(name: str, stream: Stream) -> Path:
-    """Return the folder that holds the stream's index. Raises UserError for a stream without a local folder."""
-    local = resolve_local(stream.local)
-    if local is None:
-        raise UserError(f"stream {name!r}: a proxy run needs a local folder; add local: to the stream")
-    return Path(local) / (stream.split or "")
 
 
 def heldout_batches(mix: Mix, limit: int = _HELDOUT_SAMPLES) -> dict[str, Batch]:

@@ -2,8 +2,8 @@
 
 Idea: a search asks for many runs of one small proxy that differ in mix, seed and learning rate only. Trained as one batched
 computation (see `population_training`) they take a quarter less time on one core, and fill a GPU that a single proxy leaves
-idle. Numbers equal the single run's up to rounding, which depends on the machine: whether runs are trained so, and in which
-groups, is therefore decided once for a study. What cannot be batched is refused here, before anything is trained.
+idle. Numbers equal the single run's up to rounding: which runs are trained together is therefore settled beforehand (see
+`population_groups`). What cannot be batched is refused here, before anything is trained.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from pathlib import Path
 from time import monotonic
 
 from curriculum.errors import RunError, UserError
-from curriculum.proxy.feed import stream_folder
-from curriculum.proxy.population_checkpoint import members_of
+from curriculum.proxy.folders import stream_folder
 from curriculum.proxy.population_training import Computing, Member, train_together
 from curriculum.proxy.run import RECORD, RunRequest, load_run, measured, questions, write_run
 from curriculum.proxy.training import Progress
@@ -31,19 +30,20 @@ def train_population(
     computing: Computing | None = None,
     observe: Callable[[int], None] = lambda _: None,
 ) -> list[str | None]:
-    """Train runs together, except those whose folders are there; return why each failed, None where it did not.
+    """Train runs together unless all their folders are there; return why each failed, None where it did not.
 
-    Their folders are those of `perform`; the record says in `population` how many runs were trained as one, and `seconds` is
-    an equal share of the time. Raises UserError for runs that cannot be trained together (see `population_key`), DataError.
+    Those whose folders are there are trained with the others, which else would be other computations, and left alone. The
+    folders are those of `perform`; the record says in `population` how many runs were trained as one, and `seconds` is an
+    equal share of the time. Raises UserError for runs that cannot be trained together (see `population_key`), DataError.
     """
     refuse_unlike(requests)
     names = [request.run_id() for request in requests]
-    asked = dict(zip(names, requests, strict=True))
-    waiting = [name for name in asked if load_run(runs / name) is None]
-    checkpoint = runs / f".population-{hashlib.sha256(' '.join(sorted(asked)).encode()).hexdigest()[:10]}"
+    members = dict(zip(names, requests, strict=True))
+    waiting = [name for name in members if load_run(runs / name) is None]
+    checkpoint = runs / f".population-{hashlib.sha256(' '.join(sorted(members)).encode()).hexdigest()[:10]}"
     failures: dict[str, str] = {}
     if waiting:
-        failures = _train(_members(asked, waiting, checkpoint), waiting, runs, checkpoint, computing or Computing(), observe)
+        failures = _train(members, waiting, runs, checkpoint, computing or Computing(), observe)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return [failures.get(name) for name in names]
 
@@ -66,18 +66,16 @@ def refuse_unlike(requests: Sequence[RunRequest]) -> None:
                 f"run {request.label}: a mixture of experts cannot be trained in a population, whose members route their "
                 "tokens differently; set population: 1"
             )
+        if request.stop is not None:
+            raise UserError(
+                f"run {request.label}: members of a population advance together, so that none can end early; leave out the "
+                "pruner, or set population: 1"
+            )
         if population_key(request) != population_key(requests[0]):
             raise UserError(
                 f"runs {requests[0].label} and {request.label} cannot be trained as one population: they must share "
                 f"{', '.join(_SHARED)}, samples, streams, probes, suites and draw; mix, seed and learning rate may differ"
             )
-
-
-def _members(asked: dict[str, RunRequest], waiting: Sequence[str], checkpoint: Path) -> dict[str, RunRequest]:
-    """Return what is trained: the runs waiting, or where some ended after a checkpoint was left, all those of it."""
-    saved = members_of(checkpoint)
-    resumable = set(waiting) <= set(saved) <= set(asked)
-    return {name: request for name, request in asked.items() if name in (saved if resumable else waiting)}
 
 
 def _train(
@@ -88,7 +86,7 @@ def _train(
     computing: Computing,
     observe: Callable[[int], None],
 ) -> dict[str, str]:
-    """Train the members and write the runs that were waited for; return the failures."""
+    """Train the members and write those that are waited for; return the failures."""
     first = next(iter(members.values()))
     probes, suites = questions(first)
     for name in waiting:

@@ -1,7 +1,7 @@
 """The rolling checkpoint of a population: all members' weights and moments as safetensors, the rest as JSON.
 
 Idea: members advance together, so they are saved together, in one folder beside the runs; nothing lies in a run's own folder
-before that run is whole. A checkpoint of other members (some were finished meanwhile, or others asked for) is passed over.
+before that run is whole. A checkpoint of other members is passed over.
 """
 
 from __future__ import annotations
@@ -70,14 +70,6 @@ def load_population(folder: Path, stack: ProxyStack, adamw: torch.optim.AdamW, n
         adamw.state[parameter] = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
     failures = {int(member): str(text) for member, text in state["failures"].items()}
     return int(state["position"]), [progress_of(each) for each in state["progress"]], failures
-
-
-def members_of(folder: Path) -> list[str]:
-    """Return the names of the members that a checkpoint holds; none where there is no checkpoint."""
-    try:
-        return [str(name) for name in json.loads((folder / _STATE).read_text())["members"]]
-    except (OSError, ValueError, KeyError):
-        return []
 
 
 def _tensors(stack: ProxyStack, adamw: torch.optim.AdamW) -> dict[str, Tensor]:

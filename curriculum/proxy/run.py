@@ -1,7 +1,7 @@
 """A run: one proxy trained on one mix with one seed, and the folder it leaves.
 
     <runs>/<study>/<run-id>/run.json            mix, proxy, seed, versions; written last, so that it marks a whole run
-                            mix.yaml            the mix as it was played: `curriculum run` can do the run again from it
+                            mix.yaml            the mix as it was played, with the run's own seed: a StreamingDataset yields its samples
                             trajectory.parquet  the readings
                             loss.parquet        held-out loss per stream
                             bits_per_byte.parquet  of the study's suites, no row without any
@@ -33,13 +33,15 @@ from curriculum.errors import CurriculumError, RunError, UserError
 from curriculum.mix import Mix, Stream
 from curriculum.probe import Probe, Trajectory
 from curriculum.probe.bits_per_byte import Continuations, load_continuations
-from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
+from curriculum.probe.specification import ProbeSpecification, SuiteSpecification, plugin_identity
+from curriculum.proxy.folders import stream_folder
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.stopping import StopRule
 from curriculum.streaming.index import read_index
 from curriculum.units import keyed_seed
 
 if TYPE_CHECKING:
+    from curriculum.proxy.population_groups import Population
     from curriculum.proxy.training import Progress  # torch, which a look at finished runs need not pay for
 
 RECORD = "run.json"
@@ -53,6 +55,7 @@ class RunRequest:
     """Everything that decides a run. `draw` says which items of each probe are asked (see `ProbeSpecification`).
 
     `command` replaces our proxy by a trainer of the user's own (see `external`). `stop` says where the run may end early.
+    `population`: the runs that it is trained with, as one computation (see `population_groups`).
     """
 
     label: str
@@ -68,6 +71,7 @@ class RunRequest:
     command_timeout: float = 3600.0
     command_retries: int = 1
     stop: StopRule | None = None
+    population: Population | None = None
 
     def played_mix(self) -> Mix:
         """Return the mix with this run's length, and with data drawn by this run's seed."""
@@ -83,6 +87,7 @@ class RunRequest:
         data = {name: list(_digests(name, stream)) for name, stream in self.mix.streams.items()}
         files = [probe.file for probe in self.probes] + [probe.control for probe in self.probes]
         files += [suite.file for suite in self.suites]
+        plugins = [plugin_identity(probe.plugin) for probe in self.probes if probe.plugin is not None]
         files += [] if self.recipe.start is None else sorted(self.recipe.start.glob("weights.*"))
         return {
             "mix": self.played_mix().canonical(),
@@ -95,6 +100,8 @@ class RunRequest:
             "items": [self.draw, self.item_seed],
             **({"suites": [[suite.name, str(suite.file)] for suite in self.suites]} if self.suites else {}),
             **({} if self.stop is None else {"stop": self.stop.as_json()}),
+            **({} if self.population is None else {"trained_with": self.population.as_json()}),
+            **({"plugins": plugins} if plugins else {}),
         }
 
     def run_id(self) -> str:
@@ -218,7 +225,7 @@ def measured(progress: Progress, run_id: str) -> Measured:
 
 def _check_probes(request: RunRequest) -> None:
     """The testbed's probes speak its vocabulary: asked of a model of other streams they mean nothing."""
-    probe = next((probe.name for probe in request.probes if probe.builtin is not None), None)
+    probe = next((probe.name for probe in request.probes if probe.speaks_testbed), None)
     foreign = [name for name, stream in request.mix.streams.items() if not str(stream.local).startswith("testbed:")]
     if probe is not None and foreign:
         raise UserError(
@@ -229,8 +236,6 @@ def _check_probes(request: RunRequest) -> None:
 
 def _digests(name: str, stream: Stream) -> Iterator[str]:
     """Yield a digest of the stream's training index and, if it has one, of its held-out index."""
-    from curriculum.proxy.feed import stream_folder
-
     folder = stream_folder(name, stream)
     yield read_index(name, folder).digest
     if (folder / "heldout" / "index.json").exists():
@@ -251,7 +256,10 @@ def _digest_of_version(path: Path, modified: int, size: int) -> str:
 
 
 def write_run(request: RunRequest, folder: Path, measured: Measured, seconds: float, *, population: int = 1) -> None:
-    """Fill the folder of a finished run; `population` is how many runs were trained as one with it, itself counted."""
+    """Fill the folder of a finished run; `population` is how many runs were trained as one with it, itself counted.
+
+    That is 1 where a population could not be trained together (out of memory) and its runs were done one by one.
+    """
     trajectory, loss, bits = measured
     request.played_mix().dump(folder / "mix.yaml")
     _replace(folder / "trajectory.parquet", trajectory.save)
@@ -261,7 +269,7 @@ def write_run(request: RunRequest, folder: Path, measured: Measured, seconds: fl
         **request.identity(),
         "label": request.label,
         "seconds": round(seconds, 3),
-        **({"population": population} if population > 1 else {}),
+        **({"population": population} if population > 1 or request.population is not None else {}),
         "versions": {"curriculum": __version__, "python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
     }

@@ -23,11 +23,11 @@ _PLAIN_SECONDS = 15.0  # without a terminal, at most one line in this time (and 
 class SearchProgress:
     """Counts runs against the announced number and estimates what is left; a `search.observer.Observer`.
 
-    `clock` returns seconds that only grow.
+    `workers` train side by side; it may be set once it is known. `clock` returns seconds that only grow.
     """
 
-    def __init__(self, console: Console, total_runs: int, workers: int, *, clock: Callable[[], float] = monotonic) -> None:
-        self._console, self._total, self._workers, self._clock = console, total_runs, workers, clock
+    def __init__(self, console: Console, total_runs: int, workers: int = 1, *, clock: Callable[[], float] = monotonic) -> None:
+        self._console, self._total, self.workers, self._clock = console, total_runs, workers, clock
         self._status = console.status("starting the workers") if console.is_terminal else None
         self._stage, self._stage_runs, self._stage_done = "", 0, 0
         self._failed = self._before = self._made = self._running = 0
@@ -125,8 +125,8 @@ class SearchProgress:
         if not self._made or self._began is None:
             return None
         left = max(0, self._total - self._before - self._stage_done)
-        if self._made < self._workers:  # the first ones end together: their own time says more than the clock's
-            return left * self._made_seconds / self._made / self._workers
+        if self._made < self.workers:  # the first ones end together: their own time says more than the clock's
+            return left * self._made_seconds / self._made / self.workers
         return left * (self._clock() - self._began) / (self._made + self._running / 2)
 
 

@@ -14,7 +14,6 @@ on one study together instead, each with a coordinator of its own that comes to 
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,9 +31,11 @@ from curriculum.search.folder import StudyFolder, write_json
 from curriculum.search.joined_workers import JoinedWorkers
 from curriculum.search.objective import Reference, Score, reference_of
 from curriculum.search.observer import Observer, Silent
+from curriculum.search.populations import settle
 from curriculum.search.proof import Proof, Prover
 from curriculum.search.proposals import Proposals
 from curriculum.search.reuse import Prior, Split, prior_evidence, settled_prior
+from curriculum.search.run_queue import RunQueue
 from curriculum.search.runner import Runner, stream_digests, stream_sizes
 from curriculum.search.shared_runs import SharedRuns
 from curriculum.search.shared_study import remember_together
@@ -51,9 +52,9 @@ from curriculum.search.workers import Workers
 class Means:
     """By what means a search is done: where it keeps things, who trains, what it builds on.
 
-    `workers`: at most so many at once; None for a core each, here or in the cluster. `address`: of a Ray cluster that
-    trains, None for this machine. `storage`: a database URL, None for a file in the
-    study's folder. `reuse`: the folder of an older study, `split`: which of its streams became which of this one's.
+    `workers`: at most so many at once; None for a core each, here or in the cluster (for one, where a GPU trains). `address`:
+    of a Ray cluster that trains, None for this machine. `storage`: a database URL, None for a file in the study's folder.
+    `reuse`: the folder of an older study, `split`: which of its streams became which of this one's.
     """
 
     runs: Path
@@ -88,6 +89,7 @@ class Coordinator:
         self._place = StudyFolder(means.runs / study.name)
         sizes, self.tokens_per_sample = stream_sizes(study)
         self.study = with_target(study, sizes, self.tokens_per_sample)
+        self.populations = settle(study, self._place.recorded())
         shares = study.shares(sizes)
         self._shared = self._joined(means.storage)
         self.executor = self._executor()
@@ -98,6 +100,7 @@ class Coordinator:
             sizes=sizes,
             executor=self.executor,
             observer=self._observer,
+            populations=self.populations,
         )
 
     def run(self, budget: int) -> SearchResult:
@@ -119,6 +122,8 @@ class Coordinator:
     def _at_work(self) -> Iterator[None]:
         """Own the study, with controls that can be made, and heed Ctrl-C."""
         self.runner.check_controls()
+        if self.populations.words():
+            self._observer.notice(f"Runs are trained {self.populations.words()}.")
         with self._place.owned(), self._draining():
             yield
 
@@ -142,16 +147,25 @@ class Coordinator:
         return SharedRuns(storage, self._place.path.name, heed=self._heed, notice=self._observer.notice)
 
     def _executor(self) -> Executor:
-        runs, told = self._place.path, self._observer.finished
+        queue = self._queue()
+        queue.on_finished, queue.on_running = self._observer.finished, self._observer.running
+        queue.heed, queue.notice = self._heed, self._observer.notice
+        return queue
+
+    def _queue(self) -> RunQueue:
+        runs = self._place.path
         if self._means.address is not None:
             from curriculum.search.ray_workers import RayWorkers
 
-            address, count = self._means.address, self._means.workers
-            return RayWorkers(runs=runs, address=address, count=count, on_finished=told, heed=self._heed)
-        count = self._means.workers or os.cpu_count() or 1
+            return RayWorkers(runs=runs, address=self._means.address, count=self._means.workers)
         if self._shared is not None:
-            return JoinedWorkers(runs=runs, count=count, shared=self._shared, on_finished=told, heed=self._heed)
-        return Workers(runs=runs, count=count, on_finished=told, heed=self._heed)
+            return JoinedWorkers(runs=runs, count=self.workers, shared=self._shared)
+        return Workers(runs=runs, count=self.workers)
+
+    @property
+    def workers(self) -> int:
+        """How many processes of this machine train, if they do."""
+        return self._means.workers or self.populations.workers()
 
     @contextmanager
     def _draining(self) -> Iterator[None]:
@@ -195,10 +209,10 @@ class Coordinator:
     def _remember(self, prior: Prior | None) -> str:
         """Write down what is searched, or make sure that it is unchanged; return when the study was begun."""
         data = stream_digests(self.study)
-        created = self._place.remember(self.study, data)
+        created = self._place.remember(self.study, data, self.populations)
         if self._shared is None:
             return created
-        known = {} if prior is None else {"what --reuse brought": prior.digest()}
+        known: dict[str, Any] = self.populations.as_json() | ({} if prior is None else {"what --reuse brought": prior.digest()})
         return remember_together(self._shared, self.study, {**data, **known})
 
     def _reference(self) -> Reference:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from curriculum import __version__
 from curriculum.errors import ChangedError, DataError, ResourceError, UserError
+from curriculum.search.populations import Populations
 from curriculum.search.study import Study, changed_study
 
 _SHOWN_CHANGES = 12
@@ -45,8 +46,23 @@ class StudyFolder:
         finally:
             lock.release()
 
-    def remember(self, study: Study, data: Mapping[str, str]) -> str:
-        """Write down study and data digests, or make sure that they are unchanged; return when the study was begun.
+    def recorded(self) -> dict[str, Any] | None:
+        """Return what study.json holds, None where the study was not begun. Raises DataError when it is damaged."""
+        path = self.path / "study.json"
+        try:
+            found = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from None
+        if not isinstance(found, dict):
+            raise _damaged(path, "no mapping")
+        return found
+
+    def remember(self, study: Study, data: Mapping[str, str], populations: Populations | None = None) -> str:
+        """Write down study, data digests and `populations`, or make sure that the former two are unchanged.
+
+        Returns when the study was begun.
 
         Raises ChangedError with the difference, DataError when the record is damaged.
         """
@@ -54,14 +70,15 @@ class StudyFolder:
         now = {"study": study.canonical(), "data": dict(data)}
         if not path.exists():
             created = datetime.now(UTC).isoformat(timespec="seconds")
-            write_json(path, {**now, "created": created, "versions": {"curriculum": __version__}})
+            settled = {} if populations is None else populations.as_json()
+            write_json(path, {**now, **settled, "created": created, "versions": {"curriculum": __version__}})
             return created
         try:
             old = json.loads(path.read_text())
             changes = changed_study({"study": old["study"], "data": old["data"]}, now)
             created = str(old["created"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path} is damaged ({error}); remove it: runs and trials beside it are kept and used") from None
+            raise _damaged(path, error) from None
         if changes:
             listed = "\n  ".join(changes[:_SHOWN_CHANGES])
             raise ChangedError(
@@ -69,6 +86,10 @@ class StudyFolder:
                 "undo the change, give the study another name, or remove that folder"
             )
         return created
+
+
+def _damaged(path: Path, error: object) -> DataError:
+    return DataError(f"{path} is damaged ({error}); remove it: runs and trials beside it are kept and used")
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

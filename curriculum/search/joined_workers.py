@@ -1,33 +1,34 @@
 """Runs of a search that several processes do together, each with workers of its own, joined by a database.
 
 Idea: all processes want the same runs, since each is the same coordinator. Whoever has a free worker claims the first
-wanted run that nobody has, trains it and hands it to the others; what another one has is looked at every second (a look
-costs 2 ms) and fetched when it is done. Claims are never hoarded: there are at most as many as workers. The price is that
-a search has no more runs in flight than its stage has: `ahead` of them while proposing, all of them elsewhere.
+wanted job that nobody has, trains it and hands its runs to the others; what another one has is looked at every second (a
+look costs 2 ms) and fetched when it is done. Claims are never hoarded: there are at most as many as workers. The price is
+that a search has no more runs in flight than its stage has: `ahead` of them while proposing, all of them elsewhere.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from curriculum.errors import ResourceError
 from curriculum.proxy.run import RunRequest, RunResult, load_run
 from curriculum.search.executor import Outcome
-from curriculum.search.shared_runs import SharedRuns
+from curriculum.search.run_queue import Ended, Job, RunQueue
+from curriculum.search.shared_runs import Claim, SharedRuns
 from curriculum.search.workers import Workers
 
-_LOOK_SECONDS = 1.0  # between two looks at what the others have done, while there is work here
-_HEED_SECONDS = 0.25  # between two looks whether the user wants to stop
+_VIEW_SECONDS = 1.0  # between two looks at what the others have done, while there is work here
 
 
 class LocalPool(Protocol):
     """What is asked of the workers on this machine; outcomes go to the `on_finished` they were made with."""
 
-    def submit(self, request: RunRequest) -> None:
-        """Ask for a run, without waiting."""
+    def take(self, job: Job) -> None:
+        """Ask for a job, without waiting."""
 
     def poll(self, seconds: float) -> None:
         """Wait at most so long for any run to finish."""
@@ -43,159 +44,158 @@ class MakePool(Protocol):
     """How workers are made."""
 
     def __call__(
-        self, *, runs: Path, count: int, on_finished: Callable[[Outcome], None], heed: Callable[[], None]
+        self, *, runs: Path, count: int, on_finished: Callable[[Outcome], None], notice: Callable[[str], None]
     ) -> LocalPool:
         """Return a pool of `count` workers."""
 
 
-class JoinedWorkers:
-    """An `Executor`: `count` workers here, beside those of the other processes that share `shared`.
+@dataclass(kw_only=True)
+class JoinedWorkers(RunQueue):
+    """`count` workers here, beside those of the other processes that share `shared`.
 
-    `runs` is this process's own folder; every run that was asked for ends in it. Takes part from the first `submit` to
+    `runs` is this process's own folder; every run that was asked for ends in it. Takes part from the first run asked for to
     `drain` or `kill`. Raises ResourceError when the database stays away.
     """
 
-    def __init__(
-        self,
-        *,
-        runs: Path,
-        count: int,
-        shared: SharedRuns,
-        on_finished: Callable[[Outcome], None] = lambda _: None,
-        heed: Callable[[], None] = lambda: None,
-        make_pool: MakePool = Workers,
-    ) -> None:
-        self.runs, self.count, self.shared = runs, count, shared
-        self._on_finished, self._heed = on_finished, heed
-        self._ended: list[Outcome] = []
-        self._pool = make_pool(runs=runs, count=count, on_finished=self._ended.append, heed=heed)
-        self._outcomes: dict[str, Outcome] = {}
-        self._wanted: dict[str, RunRequest] = {}  # neither here nor claimed here, in the order asked for
-        self._busy: set[str] = set()  # those of `_wanted` that another process was training at the last look
-        self._running: dict[str, RunRequest] = {}
-        self._looked = 0.0
-        self._takes_part = False
+    count: int
+    shared: SharedRuns
+    make_pool: MakePool = Workers
+    _pool: LocalPool = field(init=False)
+    _ended: dict[str, Outcome] = field(default_factory=dict)  # here, of jobs that are not over yet or not told of
+    _running: list[Job] = field(default_factory=list)
+    _busy: set[str] = field(default_factory=set)  # those waiting that another process was at when last looked at
+    _viewed: float = 0.0
+    _takes_part: bool = False
+
+    def __post_init__(self) -> None:
+        self._pool = self.make_pool(runs=self.runs, count=self.count, on_finished=self._note_ended, notice=self._pass_on)
 
     def submit(self, request: RunRequest) -> None:
-        """Ask for a run; one that is done, or asked for already, is not done again."""
-        key = request.run_id()
-        if key in self._outcomes or key in self._wanted or key in self._running:
-            return
-        self._heed()
-        if not self._takes_part:
+        """Ask for a run, as a process that takes part."""
+        if not self._takes_part and request.run_id() not in self._known:
             self.shared.join()
             self._takes_part = True
-        result = load_run(self.runs / key)
-        if result is not None:
-            self._offer(Outcome(request=request, result=result, found=True))
-            return
-        self._wanted[key] = request
-        self._claim()
-
-    def result(self, request: RunRequest) -> Outcome:
-        """Return a run's outcome, waiting for it; meanwhile others that were asked for are trained."""
-        self.submit(request)
-        key = request.run_id()
-        while key not in self._outcomes:
-            self.poll(_HEED_SECONDS)
-        return self._outcomes[key]
-
-    def results(self, requests: Iterable[RunRequest]) -> list[Outcome]:
-        """Return the outcomes of runs in the order given, training them side by side."""
-        asked = list(requests)
-        for request in asked:
-            self.submit(request)
-        return [self.result(request) for request in asked]
-
-    def poll(self, seconds: float) -> None:
-        """Wait at most about so long for a run to finish here; see what the others have done."""
-        self._heed()
-        self._look()
-        self._claim()
-        if self._running:
-            self._pool.poll(seconds)
-        elif self._wanted:
-            time.sleep(seconds)
-        self._hand_over()
-        self._claim()
+        super().submit(request)
 
     def drain(self) -> None:
         """Let the runs that have begun here finish and hand them over; claim no more."""
-        self._wanted.clear()
+        self._drop_waiting()
         try:
             self._pool.drain()
-            self._hand_over()
-            self._hand_over_folders()
+            self._conclude(self._ended_jobs())
         finally:
-            self._leave()
+            self._leave(now=False)
 
-    def kill(self) -> None:
-        """Stop at once; the others may claim at once what was running here."""
-        self._wanted.clear()
+    def _pass_on(self, text: str) -> None:
+        self.notice(text)
+
+    def _note_ended(self, outcome: Outcome) -> None:
+        self._ended[outcome.request.run_id()] = outcome
+
+    def _under_way(self) -> list[Job]:
+        return list(self._running)
+
+    def _leave(self, *, now: bool) -> None:
+        """Take part no longer; the others may claim at once what was running here."""
         try:
-            self._pool.kill()
+            if now:
+                self._pool.kill()
         finally:
-            self._leave()
+            self._running.clear()
+            self.shared.leave()
+            self._takes_part = False
 
-    def _look(self) -> None:
-        """See now and then how the runs stand that others had claimed."""
-        if not self._busy or (self._running and time.monotonic() - self._looked < _LOOK_SECONDS):
+    def _fill(self) -> None:
+        """Claim what nobody has, as long as a worker is free here."""
+        for job in list(self._waiting):
+            if len(self._running) >= self.count:
+                return
+            if job.key in self._busy:
+                continue
+            claim = self._claim(job)
+            if claim == "busy":
+                self._busy.add(job.key)
+                continue
+            self._waiting.remove(job)
+            if claim == "mine":
+                self._running.append(job)
+                self._pool.take(job)
+            else:
+                self._take_over(job, claim)
+
+    def _claim(self, job: Job) -> Claim:
+        """Claim a job; of a population the runs end in the database, and its own row is a claim and nothing else."""
+        claim = self.shared.claim(job.key)
+        if len(job.requests) > 1 and claim == "mine" and self._has_ended(job):
+            self.shared.release([job.key])
+            return "done"
+        return claim
+
+    def _has_ended(self, job: Job) -> bool:
+        return all(view.state in ("done", "failed") for view in self.shared.view(job.run_ids()).values())
+
+    def _look(self, seconds: float) -> list[tuple[Job, Ended]]:
+        self._view_others()
+        if self._running:
+            self._pool.poll(seconds)
+        elif self._waiting:
+            time.sleep(seconds)
+        return self._ended_jobs()
+
+    def _view_others(self) -> None:
+        """See now and then how the jobs stand that others had claimed."""
+        if not self._busy or (self._running and time.monotonic() - self._viewed < _VIEW_SECONDS):
             return
-        self._looked = time.monotonic()
+        self._viewed = time.monotonic()
         for key, view in self.shared.view(sorted(self._busy)).items():
             if view.state == "busy":
                 continue
             self._busy.discard(key)
+            (job,) = [job for job in self._waiting if job.key == key]
             if view.state != "free":
-                self._take(self._wanted.pop(key))
+                self._waiting.remove(job)
+                self._take_over(job, "failed" if view.state == "failed" else "done")
 
-    def _claim(self) -> None:
-        """Claim what nobody has, as long as a worker is free here."""
-        for key, request in list(self._wanted.items()):
-            if len(self._running) >= self.count:
-                return
-            if key in self._busy:
-                continue
-            claim = self.shared.claim(key)
-            if claim == "busy":
-                self._busy.add(key)
-                continue
-            del self._wanted[key]
-            if claim == "mine":
-                self._running[key] = request
-                self._pool.submit(request)
-            else:
-                self._take(request)
+    def _conclude(self, ended: list[tuple[Job, Ended]]) -> None:
+        super()._conclude(ended)
+        claims = [job.key for job, _ in ended if len(job.requests) > 1]
+        if claims:
+            self.shared.release(claims)
 
-    def _hand_over(self) -> None:
-        """Tell the others what has ended here."""
-        while self._ended:
-            outcome = self._ended[0]
-            self._offer(outcome)
-            self._running.pop(outcome.request.run_id(), None)
-            del self._ended[0]  # only now: if the database stays away, nothing is forgotten
+    def _ended_jobs(self) -> list[tuple[Job, Ended]]:
+        """Return the jobs claimed here whose runs have all ended; they are no longer under way."""
+        found = []
+        for job in list(self._running):
+            if all(key in self._ended for key in job.run_ids()):
+                self._running.remove(job)
+                found.append((job, Ended(failures=tuple(self._ended.pop(key).failure for key in job.run_ids()))))
+        return found
 
-    def _offer(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome) -> None:
         """End a run for everybody, unless it ended elsewhere first: then that counts here too."""
         key = outcome.request.run_id()
         if outcome.result is None:
             counts = self.shared.fail(key, outcome.failure or "it failed without a word")
         else:
             counts = self.shared.finish(key, self.runs / key)
-        if counts:
-            self._end(outcome)
-        else:
-            self._take(outcome.request)
+        super()._end(outcome if counts else self._taken(outcome.request))
 
-    def _take(self, request: RunRequest) -> None:
-        """Take over how a run ended elsewhere."""
+    def _take_over(self, job: Job, state: Claim) -> None:
+        """Take over how a job ended elsewhere; a population that takes every process down is split."""
+        if state == "failed" and len(job.requests) > 1:
+            self._split(job, "processes died or went away while they trained it")
+            return
+        for request in job.requests:
+            if request.run_id() not in self._outcomes:
+                super()._end(self._taken(request))
+
+    def _taken(self, request: RunRequest) -> Outcome:
         key = request.run_id()
         view = self.shared.view([key])[key]
         if view.state == "failed":
-            self._end(Outcome(request=request, failure=view.failure))
-            return
+            return Outcome(request=request, failure=view.failure)
         self.shared.fetch(key, self.runs / key)
-        self._end(Outcome(request=request, result=self._loaded(key)))
+        return Outcome(request=request, result=self._loaded(key))
 
     def _loaded(self, key: str) -> RunResult:
         result = load_run(self.runs / key)
@@ -205,20 +205,3 @@ class JoinedWorkers:
                 "use the same version of curriculum, then run the same command again"
             )
         return result
-
-    def _end(self, outcome: Outcome) -> None:
-        self._outcomes[outcome.request.run_id()] = outcome
-        self._on_finished(outcome)
-
-    def _hand_over_folders(self) -> None:
-        """A pool that drains may say nothing of what it finished: the folders do."""
-        for key, request in list(self._running.items()):
-            result = load_run(self.runs / key)
-            if result is not None:
-                self._offer(Outcome(request=request, result=result))
-            del self._running[key]
-
-    def _leave(self) -> None:
-        self._running.clear()
-        self.shared.leave()
-        self._takes_part = False

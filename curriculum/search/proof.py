@@ -138,10 +138,11 @@ class Prover:
             for name, mix in mixes.items()
         }
         runner.observer.stage(stage, sum(len(of) for of in requests.values()))
-        runner.executor.results([requests[name][index] for index in range(len(seeds)) for name in mixes])
+        places = [(name, index) for index in range(len(seeds)) for name in mixes]
+        ended = dict(zip(places, runner.outcomes([requests[name][index] for name, index in places]), strict=True))
         found = {}
-        for name, of in requests.items():
-            outcomes = runner.executor.results(of)
+        for name in mixes:
+            outcomes = [ended[name, index] for index in range(len(seeds))]
             if name not in required_arms and any(outcome.result is None for outcome in outcomes):
                 runner.observer.notice(f"{name} is left out of the comparison, since a run of it failed")
                 continue

@@ -84,18 +84,12 @@ def elders_of(number: int, ahead: int) -> range:
     return range(max(0, number - ahead + 1))
 
 
-def should_stop(own: float, elders: Sequence[float | None]) -> bool:
-    """Say whether a prefix value is below the lowest quarter of its elders at the same position.
-
-    `elders` holds a prefix value for each elder that reached the position, None for each that was stopped before it. With
-    fewer than eight elders, or when a quarter of them were stopped already, no.
-    """
-    least = _least(elders)
-    return least is not None and own < least
-
-
 def _least(elders: Sequence[float | None]) -> float | None:
-    """Return the value below which a trial is stopped: the lowest quarter's upper end, the stopped counting as lowest."""
+    """Return the value below which a trial is stopped: the lowest quarter's upper end, the stopped counting as lowest.
+
+    `elders` holds a prefix value for each elder that reached the position, None for each that was stopped before it. None with
+    fewer than eight elders, or when a quarter of them were stopped already.
+    """
     going = sorted(value for value in elders if value is not None)
     stopped = len(elders) - len(going)
     if len(elders) < LEAST_ELDERS:
@@ -118,11 +112,6 @@ def limits(elders: Sequence[Elder], positions: Sequence[int], samples: int) -> t
         if WARM_UP * samples <= position < samples and least is not None:
             found.append(Limit(position=position, least=least))
     return tuple(found)
-
-
-def stopped_at(prefix: Mapping[int, float], bounds: Sequence[Limit]) -> int | None:
-    """Return the position at which a run with these prefix values is stopped, None if it is let through."""
-    return next((bound.position for bound in bounds if prefix.get(bound.position, np.inf) < bound.least), None)
 
 
 def foretold(prefix: float, position: int, elders: Sequence[Elder]) -> float | None:

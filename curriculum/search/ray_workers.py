@@ -1,12 +1,12 @@
 """Runs on a Ray cluster.
 
-Idea: the same queue as on one machine; only the hands are elsewhere. A run is one task of one CPU. On its node it is
-given to a local worker process (see `workers`), which so bounds hangs and names deaths there as here; the files it
-leaves come back as bytes and become the run's folder on this machine, `run.json` last. So runs need no shared file
-system; data and files of a study must be found under the same paths on every node, which is checked: a node that
-computes another run-id holds other data. Ray's own retries are not used: a task lost with its node is handed out again
-under the same run-id by the queue, which counts. The price: 0.1 s a run, this process must be on a machine of the cluster,
-and an external command that is lost begins anew, since what it left lay on its node.
+Idea: the same queue as on one machine; only the hands are elsewhere. A job is one task of one CPU, and of one GPU if a
+population is trained on such. On its node it is given to a local worker process (see `workers`), which so bounds hangs and
+names deaths there as here; the files it leaves come back as bytes and become runs' folders on this machine, `run.json`
+last. So runs need no shared file system; data and files of a study must be found under the same paths on every node, which
+is checked: a node that computes another run-id holds other data. Ray's own retries are not used: a task lost with its node
+is handed out again under the same run-ids by the queue, which counts. The price: 0.1 s a run, this process must be on a
+machine of the cluster, and an external command that is lost begins anew, since what it left lay on its node.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from types import ModuleType
 from typing import Any
 
 from curriculum.errors import CurriculumError, DataError, ResourceError, UserError
-from curriculum.proxy.run import RunRequest
-from curriculum.search.run_queue import Ended, RunQueue, cannot_write
+from curriculum.search.run_queue import Ended, Job, RunQueue, cannot_write
 from curriculum.search.workers import Workers
 
 _LAST = "run.json"  # marks a whole run
@@ -44,10 +43,10 @@ _PULSES = 3  # tried before the cluster is given up
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """What a node sends: a run's files by name, and why there is none or none can be."""
+    """What a node sends: each run's files by name, and why each run failed, in the job's order; or why none can be done."""
 
-    files: dict[str, bytes]
-    failure: str | None = None
+    files: tuple[dict[str, bytes], ...] = ()
+    failures: tuple[str | None, ...] = ()
     error: CurriculumError | None = None
 
 
@@ -64,14 +63,14 @@ class RayWorkers(RunQueue):
     count: int | None = None
     patience: float | None = None
     _cluster: Any = None
-    _running: dict[Any, RunRequest] = field(default_factory=dict)
+    _running: dict[Any, Job] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if find_spec("ray") is None:
             raise UserError("runs on a Ray cluster need the package ray, which is not installed: pip install curriculum[ray]")
         _check_form(self.address)
 
-    def _under_way(self) -> list[RunRequest]:
+    def _under_way(self) -> list[Job]:
         return list(self._running.values())
 
     def _leave(self, *, now: bool) -> None:
@@ -89,31 +88,33 @@ class RayWorkers(RunQueue):
                 self._cluster = _Cluster(self.address)
             if len(self._running) >= (self.count or self._cluster.cpus()):
                 return
-            request = self._waiting[0]
-            self._running[self._cluster.begin(request, self.runs, self.patience)] = request
+            job = self._waiting[0]
+            self._running[self._cluster.begin(job, self.runs, self.patience)] = job
             self._waiting.popleft()
 
-    def _look(self, seconds: float) -> list[tuple[RunRequest, Ended]]:
+    def _look(self, seconds: float) -> list[tuple[Job, Ended]]:
         if not self._running:
             sleep(seconds)
             return []
         ended = []
         for task in self._cluster.done(list(self._running), seconds):
-            request = self._running.pop(task)
-            ended.append((request, self._received(request, self._cluster.fetch(task))))
+            job = self._running.pop(task)
+            ended.append((job, self._received(job, self._cluster.fetch(task))))
         return ended
 
-    def _received(self, request: RunRequest, delivery: Delivery | str) -> Ended:
+    def _received(self, job: Job, delivery: Delivery | str) -> Ended:
         """Write down what a node sent, or take note that it was lost."""
         if isinstance(delivery, str):
             return Ended(death=delivery)
         if delivery.error is not None:
             return Ended(error=delivery.error)
         try:
-            _unpack(delivery.files, self.runs / request.run_id())
+            for key, files in zip(job.run_ids(), delivery.files, strict=True):
+                if key not in self._outcomes:
+                    _unpack(files, self.runs / key)
         except OSError as error:
             return Ended(error=cannot_write(self.runs, error))
-        return Ended(failure=delivery.failure)
+        return Ended(failures=delivery.failures)
 
 
 def _unpack(files: dict[str, bytes], folder: Path) -> None:
@@ -126,39 +127,49 @@ def _unpack(files: dict[str, bytes], folder: Path) -> None:
         temporary.replace(folder / name)
 
 
-def train_on_node(request: RunRequest, expected: str, runs: Path, patience: float | None) -> Delivery:
-    """Do a run on the node that this is called on; `expected` is its id, `runs` its place, on the coordinator's machine."""
+def train_on_node(job: Job, expected: list[str], runs: Path, patience: float | None) -> Delivery:
+    """Do a job on the node that this is called on; `expected` are its runs' ids and `runs` is their place, both as the
+    coordinator's machine sees them.
+    """
     node = socket.gethostname()
     try:
-        if request.run_id() != expected:
-            return Delivery(
-                files={},
-                error=DataError(
-                    f"node {node}: streams, probes or the proxy's start differ from those on the coordinator's machine (run "
-                    f"{request.run_id()} there would be {expected} here); make the same files reachable under the same paths"
-                ),
-            )
+        for wanted, found in zip(expected, job.run_ids(), strict=True):
+            if found != wanted:
+                return Delivery(
+                    error=DataError(
+                        f"node {node}: streams, probes or the proxy's start differ from those on the coordinator's machine "
+                        f"(run {found} there would be {wanted} here); make the same files reachable under the same paths"
+                    ),
+                )
         with TemporaryDirectory(prefix="curriculum-") as folder:
-            failure = _train_in(Path(folder), request, patience)
-            files = {path.name: path.read_bytes() for kept in _KEPT for path in (Path(folder) / expected).glob(kept)}
-            return Delivery(files=files, failure=None if failure is None else failure.replace(folder, str(runs)))
+            failures = _train_in(Path(folder), job, patience)
+            return Delivery(
+                files=tuple(_files_of(Path(folder) / key) for key in expected),
+                failures=tuple(words and words.replace(folder, str(runs)) for words in failures),
+            )
     except CurriculumError as error:
-        return Delivery(files={}, error=type(error)(f"node {node}: {error}"))
+        return Delivery(error=type(error)(f"node {node}: {error}"))
 
 
-def _train_in(folder: Path, request: RunRequest, patience: float | None) -> str | None:
+def _files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for kept in _KEPT for path in folder.glob(kept)}
+
+
+def _train_in(folder: Path, job: Job, patience: float | None) -> list[str | None]:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a node started in the background of a script ignores cancelling
         with suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGINT, signal.default_int_handler)
     pool = _pool_of_node()
     pool.runs, pool.patience = folder, patience
     try:
-        return pool.result(request).failure
+        pool.take(job)
+        return [pool.result(request).failure for request in job.requests]
     except KeyboardInterrupt:  # Ray's way to cancel a task
         pool.kill()
         raise
     finally:
-        pool.forget(request)
+        for request in job.requests:
+            pool.forget(request)
 
 
 @lru_cache(maxsize=1)
@@ -187,10 +198,11 @@ class _Cluster:
             self._counted, self._cpus = monotonic(), max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         return self._cpus
 
-    def begin(self, request: RunRequest, runs: Path, patience: float | None) -> Any:
-        """Hand a run out; return its task."""
-        key = request.run_id()
-        return self._train.options(name=key).remote(request, key, runs.absolute(), patience)
+    def begin(self, job: Job, runs: Path, patience: float | None) -> Any:
+        """Hand a job out; return its task."""
+        population = job.requests[0].population
+        gpus = {} if population is None or population.device == "cpu" else {"num_gpus": 1}
+        return self._train.options(name=job.key, **gpus).remote(job, job.run_ids(), runs.absolute(), patience)
 
     def done(self, tasks: list[Any], seconds: float) -> list[Any]:
         """Wait at most so long; return the tasks that are over. Raises ResourceError when the cluster is gone."""

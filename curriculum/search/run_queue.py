@@ -4,6 +4,10 @@ Idea: a run is the folder it leaves, whoever trains it, so executors differ only
 their ends. A run that is lost with its worker (killed, out of memory, hung) is handed out again, at most three times in
 all: the same request gives the same bits, so trying again is safe. The price: a run that always takes its worker down
 costs three workers before it counts as failed.
+
+What is handed out is a job: a run, or a population's runs, which are trained as one. A population that its machine cannot
+compute, or that is lost three times, is split: its runs are handed out one by one, so that the one to blame fails alone.
+Their run-ids stay, and their records say that each was trained by itself.
 """
 
 from __future__ import annotations
@@ -23,43 +27,82 @@ LOOK_SECONDS = 0.25  # between two looks whether the user wants to stop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """How a try at a run ended: well, with a `failure` of its own, with an `error` that concerns all, with its worker."""
+class Job:
+    """What one worker does at a time: a run, or all runs of a population in the population's order. Never empty."""
 
-    failure: str | None = None
+    requests: tuple[RunRequest, ...]
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = self.run_ids()
+        object.__setattr__(self, "key", names[0] if len(names) == 1 else f"population of {len(names)} from {names[0]}")
+
+    @classmethod
+    def of(cls, request: RunRequest) -> Job:
+        """Return the job that a run is done with."""
+        return cls(requests=(request,) if request.population is None else request.population.requests())
+
+    def run_ids(self) -> list[str]:
+        """Return the runs' ids, in order."""
+        return [request.run_id() for request in self.requests]
+
+    @property
+    def is_one_computation(self) -> bool:
+        """Whether it is trained as a population: several runs are, and a single one on a device of its own."""
+        population = self.requests[0].population
+        return len(self.requests) > 1 or (population is not None and population.device != "cpu")
+
+    def split(self) -> list[Job]:
+        """Return a job for each run by itself."""
+        return [Job(requests=(request,)) for request in self.requests]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How a try at a job ended: each of its runs well or with a failure of its own (`failures`, in the job's order),
+    with an `error` that concerns all, with its worker (`death`), or as too much for one computation (`too_much`).
+    """
+
+    failures: tuple[str | None, ...] = ()
     error: Exception | None = None
     death: str | None = None
+    too_much: str | None = None
 
 
 @dataclass(kw_only=True)
 class RunQueue(ABC):
     """The part of an Executor that does not depend on where runs are trained.
 
-    Runs end as folders under `runs`. `on_finished` is told of every run, in order of completion. `heed` is called while
-    runs are waited for and may raise.
+    Runs end as folders under `runs`. `on_finished` is told of every run, in order of completion, `on_running` how many are
+    being trained, whenever that changed. `heed` is called while runs are waited for and may raise. `notice` is given what a
+    person should know.
     """
 
     runs: Path
     on_finished: Callable[[Outcome], None] = lambda _: None
+    on_running: Callable[[int], None] = lambda _: None
     heed: Callable[[], None] = lambda: None
+    notice: Callable[[str], None] = lambda _: None
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
-    _waiting: deque[RunRequest] = field(default_factory=deque)
+    _waiting: deque[Job] = field(default_factory=deque)
     _mishaps: dict[str, list[str]] = field(default_factory=dict)
+    _told_running: int = 0
 
     def submit(self, request: RunRequest) -> None:
-        """Ask for a run; one that is done, or asked for already, is not done again."""
-        key = request.run_id()
-        if key in self._known:
+        """Ask for a run, and with it for its whole population; what is done, or asked for already, is not done again."""
+        if request.run_id() in self._known:
             return
         self.heed()
-        self._known.add(key)
-        result = load_run(self.runs / key)
-        if result is not None:
-            self._end(Outcome(request=request, result=result, found=True))
-            return
-        self._waiting.append(request)
-        self._fill()
+        if not self._is_there(request):
+            self.take(Job.of(request))
+
+    def take(self, job: Job) -> None:
+        """Ask for a job as it is; nothing is done where all its runs are done."""
+        missing = [each for each in job.requests if not self._is_there(each)]
+        if missing:
+            self._waiting.append(job)
+            self._begin_waiting()
 
     def result(self, request: RunRequest) -> Outcome:
         """Return a run's outcome, waiting for it. Raises ResourceError where no run can go on, a full disk for one."""
@@ -81,14 +124,14 @@ class RunQueue(ABC):
         key = request.run_id()
         self._known.discard(key)
         self._outcomes.pop(key, None)
-        self._mishaps.pop(key, None)
+        self._mishaps.pop(key, None)  # those of a whole population stay: its runs are singled out the sooner
 
     def poll(self, seconds: float) -> None:
         """Call `heed`, then wait at most so long for runs to end, and take in those that did. Raises as `result` does."""
         self.heed()
-        self._fill()
+        self._begin_waiting()
         ended = self._look(seconds)
-        self._fill()  # before results are read: no worker waits for that
+        self._begin_waiting()  # before results are read: no worker waits for that
         self._conclude(ended)
 
     def drain(self) -> None:
@@ -97,6 +140,7 @@ class RunQueue(ABC):
         while self._under_way():
             self._conclude(self._look(LOOK_SECONDS))
             self._drop_waiting()
+            self._tell_running()
         self._leave(now=False)
 
     def kill(self) -> None:
@@ -104,56 +148,98 @@ class RunQueue(ABC):
         unfinished = self._under_way()
         self._leave(now=True)
         self._drop_waiting()
-        for request in unfinished:
-            self.forget(request)
+        for job in unfinished:
+            self._forget_unfinished(job)
 
     @abstractmethod
     def _fill(self) -> None:
         """Begin what waits, as far as there is room."""
 
     @abstractmethod
-    def _look(self, seconds: float) -> list[tuple[RunRequest, Ended]]:
-        """Wait at most so long for runs to end; return those that did, which are no longer under way."""
+    def _look(self, seconds: float) -> list[tuple[Job, Ended]]:
+        """Wait at most so long for jobs to end; return those that did, which are no longer under way."""
 
     @abstractmethod
-    def _under_way(self) -> list[RunRequest]:
-        """Return the runs that have begun."""
+    def _under_way(self) -> list[Job]:
+        """Return the jobs that have begun."""
 
     @abstractmethod
     def _leave(self, *, now: bool) -> None:
         """Give back what trains, and stop what is under way if it is to be `now`."""
 
-    def _conclude(self, ended: list[tuple[RunRequest, Ended]]) -> None:
+    def _begin_waiting(self) -> None:
+        self._fill()
+        self._tell_running()
+
+    def _tell_running(self) -> None:
+        running = sum(len(job.requests) for job in self._under_way())
+        if running != self._told_running:
+            self._told_running = running
+            self.on_running(running)
+
+    def _is_there(self, request: RunRequest) -> bool:
+        """Take note that a run is asked for; say whether its folder is there, and end it if so."""
+        key = request.run_id()
+        self._known.add(key)
+        result = load_run(self.runs / key)
+        if result is not None and key not in self._outcomes:
+            self._end(Outcome(request=request, result=result, found=True))
+        return result is not None
+
+    def _conclude(self, ended: list[tuple[Job, Ended]]) -> None:
         """Tell of the runs that ended; raise what concerns all of them last."""
         errors = []
-        for request, end in ended:
+        for job, end in ended:
             if end.death is not None:
-                self._lose(request, end.death)
+                self._lose(job, end.death)
+            elif end.too_much is not None:
+                self._split(job, end.too_much)
             elif end.error is not None:
-                self.forget(request)
+                self._forget_unfinished(job)
                 errors.append(end.error)
             else:
-                self._finish(request, end.failure)
+                for request, failure in zip(job.requests, end.failures, strict=True):
+                    self._finish(request, failure)
         if errors:
             raise errors[0]
 
     def _drop_waiting(self) -> None:
-        for request in self._waiting:
-            self._known.discard(request.run_id())
+        for job in self._waiting:
+            self._forget_unfinished(job)
         self._waiting.clear()
 
-    def _lose(self, request: RunRequest, words: str) -> None:
-        """A run was lost with its worker: hand it out again, before all others, or give it up."""
-        words_so_far = self._mishaps.setdefault(request.run_id(), [])
+    def _forget_unfinished(self, job: Job) -> None:
+        for request in job.requests:
+            if request.run_id() not in self._outcomes:
+                self.forget(request)
+
+    def _lose(self, job: Job, words: str) -> None:
+        """A job was lost with its worker: hand it out again, before all others, or give it up."""
+        words_so_far = self._mishaps.setdefault(job.key, [])
         words_so_far.append(words)
         if len(words_so_far) < ATTEMPTS:
-            self._waiting.appendleft(request)
+            self._waiting.appendleft(job)
+            return
+        alike = len(set(words_so_far)) == 1
+        told = f"{words}, {ATTEMPTS} times" if alike else "; then ".join(words_so_far)
+        if len(job.requests) > 1:
+            self._split(job, told)
         else:
-            alike = len(set(words_so_far)) == 1
-            self._finish(request, f"{words}, {ATTEMPTS} times" if alike else "; then ".join(words_so_far))
+            self._finish(job.requests[0], told)
+
+    def _split(self, job: Job, words: str) -> None:
+        """A population could not be trained together: hand its runs out one by one, before all others."""
+        self.notice(
+            f"a population of {len(job.requests)} runs could not be trained together ({words}); they are trained singly"
+        )
+        waiting = [each for each in job.split() if each.key not in self._outcomes]
+        self._waiting.extendleft(reversed(waiting))
 
     def _finish(self, request: RunRequest, failure: str | None) -> None:
-        result = None if failure is not None else load_run(self.runs / request.run_id())
+        key = request.run_id()
+        if key in self._outcomes:
+            return  # it was there before, and its population was trained for the others
+        result = None if failure is not None else load_run(self.runs / key)
         if failure is None and result is None:
             failure = "its folder was removed or damaged while the search was going on"
         self._end(Outcome(request=request, result=result, failure=failure))

@@ -9,13 +9,14 @@ from fractions import Fraction
 from curriculum.errors import RunError
 from curriculum.mix import Mix, Phase
 from curriculum.probe.specification import SEARCH_DRAW
-from curriculum.proxy.feed import stream_folder
+from curriculum.proxy.folders import stream_folder
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunRequest, RunResult
 from curriculum.search import controls
 from curriculum.search.executor import Executor, Outcome
 from curriculum.search.objective import Score, score_run
 from curriculum.search.observer import Observer
+from curriculum.search.populations import Populations
 from curriculum.search.space import SearchSpace
 from curriculum.search.study import HAND_MADE, Study
 from curriculum.streaming.index import read_index, read_manifest
@@ -32,6 +33,7 @@ class Runner:
     sizes: Mapping[str, int]
     executor: Executor
     observer: Observer
+    populations: Populations = field(default_factory=Populations)
     static: Mix = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,9 +47,13 @@ class Runner:
         """Return the run of a mix in this study; `recipe` in place of the study's own."""
         return request_of(self.study, label, mix, seed, draw, recipe=recipe)
 
+    def outcomes(self, requests: Sequence[RunRequest]) -> list[Outcome]:
+        """Return the outcomes of runs that are all known at once, in the order given, trained as the study trains."""
+        return self.executor.results(self.populations.grouped(requests))
+
     def scores(self, requests: Sequence[RunRequest]) -> list[Score]:
         """Return the scores of runs, all of which must succeed. Raises RunError."""
-        return [score_run(self.study, required(outcome)) for outcome in self.executor.results(requests)]
+        return [score_run(self.study, required(outcome)) for outcome in self.outcomes(requests)]
 
     def control(self, name: str) -> tuple[Phase, ...] | None:
         """Return a baseline's phases by name, None for a hand-made one where nothing is favoured."""

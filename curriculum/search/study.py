@@ -79,7 +79,8 @@ class SearchSettings:
     `ahead`: proposals made before their elders are known; fixed, so that the number of workers changes nothing.
     `candidates` x `repeats`: best trials repeated before finalists are chosen. `reference_seeds`: static runs that set
     the constraints. `enqueue`: curricula tried first. `pruner`: which trials are stopped early (see `pruning`). `most_seeds`:
-    up to how many pairs a close comparison is given, after the first `finalist_seeds`.
+    up to how many pairs a close comparison is given, after the first `finalist_seeds`. `scan`: a score file whose curricula
+    are tried before all others (see `scan_start`).
     """
 
     sampler: Sampler = "tpe-then-gp"
@@ -92,6 +93,7 @@ class SearchSettings:
     enqueue: tuple[str, ...] = ("static", *HAND_MADE)
     pruner: Pruner = "none"
     most_seeds: int = 30
+    scan: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +116,8 @@ class Target:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
     """A search, as its file states it. `suites` are what bits per byte are taken over. `exposure_shares` None means by size;
-    `favour` names the streams that the hand-made controls favour (without it only static, shuffled and reversed are made)."""
+    `favour` names the streams that the hand-made controls favour (without it only static, shuffled and reversed are made).
+    `population`: how many runs are trained as one computation (see `populations`)."""
 
     path: Path
     name: str
@@ -123,6 +126,7 @@ class Study:
     probes: tuple[ProbeSpecification, ...]
     suites: tuple[SuiteSpecification, ...] = ()
     recipe: Recipe = field(default_factory=Recipe)
+    population: int | Literal["auto"] = 1
     command: Command | None = None
     exposure: Exposure = "fixed"
     exposure_shares: Mapping[str, Decimal] | None = None
@@ -175,10 +179,11 @@ def _without_unset(study: dict[str, Any]) -> dict[str, Any]:
     }
     space = {key: value for key, value in study["space"].items() if key != "groups" or value is not None}
     objective = {key: value for key, value in study["objective"].items() if value is not None}
-    since = {"pruner": "none", "most_seeds": SearchSettings().most_seeds}
+    since = {"pruner": "none", "most_seeds": SearchSettings().most_seeds, "scan": None}
     search = {key: value for key, value in study["search"].items() if key not in since or value != since[key]}
     found = {**study, "streams": streams, "space": space, "objective": objective, "search": search}
-    return {key: value for key, value in found.items() if key != "target" or value is not None}
+    unset = {"target": None, "population": 1}
+    return {key: value for key, value in found.items() if key not in unset or value != unset[key]}
 
 
 def _jsonable(value: Any) -> Any:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from curriculum.mix import Stream
 from curriculum.mix.document import Document, Node
 from curriculum.mix.reading import read_streams
 from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
 from curriculum.proxy.recipe import Recipe
+from curriculum.search.scan_start import read_pulls
 from curriculum.search.study import (
     CONSTRAINTS,
     END_STATES,
@@ -70,6 +71,7 @@ def load_study(path: Path | str | None = None) -> Study:
         probes=tuple(_read_probe(node) for node in section["probes"].list()),
         suites=tuple(_read_suite(node) for node in section["bits_per_byte"].list()) if "bits_per_byte" in section else (),
         recipe=proxy,
+        population=_read_population(section.get("proxy")),
         command=command,
         exposure=section["exposure"].choice(("fixed", "free")) if "exposure" in section else "fixed",
         exposure_shares=_read_shares(section.get("exposure_shares"), streams),
@@ -83,6 +85,9 @@ def load_study(path: Path | str | None = None) -> Study:
     _check(study, document.root, length)
     _check_target(study, document.root)
     _check_objective(study, document.root)
+    _check_population(study, document.root)
+    if study.search.scan is not None:
+        read_pulls(study.search.scan, list(study.streams))
     return study
 
 
@@ -157,6 +162,21 @@ def _check_objective(study: Study, root: Node) -> None:
         )
 
 
+def _check_population(study: Study, root: Node) -> None:
+    """Refuse runs that cannot be trained as one; `auto` means single ones then."""
+    if study.population in (1, "auto"):
+        return
+    if study.recipe.experts:
+        raise root.find(("proxy", "population")).fail(
+            "a mixture of experts cannot be trained in a population, whose members route their tokens differently; wanted "
+            "population: 1 or auto"
+        )
+    if study.search.pruner != "none":
+        raise root.find(("proxy", "population")).fail(
+            "members of a population advance together, so that none can be stopped early; wanted population: 1, or pruner: none"
+        )
+
+
 def _read_proxy(node: Node | None) -> tuple[Recipe, Command | None]:
     if node is None:
         return Recipe(), None
@@ -173,11 +193,16 @@ def _read_proxy(node: Node | None) -> tuple[Recipe, Command | None]:
         )
         return Recipe(), command
     section = node.mapping(optional=(*_RECIPE, "population"))
-    if "population" in section and section["population"].count() != 1:
-        raise section["population"].fail("this version trains one proxy at a time; wanted population: 1")
     values = {key: _RECIPE[key](entry) for key, entry in section.items() if key in _RECIPE}
     with node.blame():
         return Recipe(**values), None
+
+
+def _read_population(node: Node | None) -> int | Literal["auto"]:
+    entry = None if node is None else node.items().get("population")
+    if entry is None:
+        return 1
+    return "auto" if entry.plain() == "auto" else entry.count(1)
 
 
 def _start(node: Node) -> Path | None:
@@ -333,7 +358,7 @@ def _read_search(node: Node | None) -> SearchSettings:
         return SearchSettings()
     counts = {"finalists": 1, "finalist_seeds": 2, "candidates": 1, "repeats": 1, "reference_seeds": 2, "ahead": 1}
     counts["most_seeds"] = 2
-    section = node.mapping(optional=("sampler", "pruner", "enqueue", *counts))
+    section = node.mapping(optional=("sampler", "pruner", "enqueue", "start", *counts))
     values: dict[str, Any] = {key: section[key].count(least) for key, least in counts.items() if key in section}
     if "sampler" in section:
         values["sampler"] = section["sampler"].choice(SAMPLERS)
@@ -341,6 +366,8 @@ def _read_search(node: Node | None) -> SearchSettings:
         values["pruner"] = section["pruner"].choice(PRUNERS)
     if "enqueue" in section:
         values["enqueue"] = tuple(item.choice(("static", *HAND_MADE)) for item in section["enqueue"].list())
+    if "start" in section:
+        values["scan"] = section["start"].mapping(required=("scan",))["scan"].path()
     settings = SearchSettings(**values)
     if settings.finalists > settings.candidates:
         raise node.fail(f"wanted no more finalists than candidates, got {settings.finalists} > {settings.candidates}")

@@ -15,6 +15,7 @@ from curriculum.errors import DataError
 from curriculum.proxy.run import RunRequest, RunResult
 from curriculum.proxy.stopping import StopRule
 from curriculum.search import controls
+from curriculum.search.acquisition import SurrogateProposer
 from curriculum.search.conclusion import Trial
 from curriculum.search.finalists import mean_excess
 from curriculum.search.objective import Reference, score_run, search_value, violations
@@ -22,6 +23,7 @@ from curriculum.search.pareto import objectives
 from curriculum.search.proposals import Proposal, Proposals
 from curriculum.search.pruning import Elder, elders_of, foretold, limits, prefix_values, stop_rule
 from curriculum.search.runner import Runner
+from curriculum.search.scan_start import scan_start
 from curriculum.search.space import SLICES, knot_ends
 from curriculum.search.surrogate import Surrogate, one_thread
 
@@ -37,27 +39,40 @@ class TrialLoop:
     reference: Reference
 
     def run(self, budget: int) -> list[Trial]:
-        """Ask and tell `budget` trials, `ahead` of them at a time, told in order."""
+        """Ask and tell `budget` trials, `ahead` of them at a time, told in order; the runs of some may be one computation.
+
+        A last population that the budget cuts short is trained again, whole, when the budget grows.
+        """
         ahead = self.runner.study.search.ahead
+        size, proposer = self.runner.populations.trials, SurrogateProposer(self.runner.space)
         self.runner.observer.stage("search", budget)
         self.proposals.enqueue(self._baselines())
         told = self.proposals.told()
         asked: list[tuple[Proposal, RunRequest | None]] = []
         trials: list[Trial] = []
         for number in range(budget + ahead - 1):
-            self._say_belief(len(trials))
+            self._say_belief(len(trials), proposer)
             if number < budget:
                 proposal = self.proposals.recall(number) if number in told else self.proposals.propose(number)
-                request = None if told.get(number) is False else self._request(proposal, trials)
-                asked.append((proposal, request))
-                if request is not None:
-                    self.runner.executor.submit(request)
+                asked.append((proposal, self._request(proposal, trials, quiet=number in told)))
+                if not (number + 1) % size or number + 1 == budget:
+                    self._submit(asked, number // size * size, told)
             due = number - ahead + 1
             if due >= 0:
                 trials.append(self._tell(*asked[due], trials[: elders_of(due, ahead).stop], already=due in told))
         return trials
 
-    def _request(self, proposal: Proposal, elders: Sequence[Trial]) -> RunRequest | None:
+    def _submit(self, asked: list[tuple[Proposal, RunRequest | None]], first: int, told: Mapping[int, bool]) -> None:
+        """Ask for the runs of the trials from `first` on as one population; one that is known to have failed is beside them."""
+        played = {number: request for number, (_, request) in enumerate(asked) if number >= first and request is not None}
+        grouped = self.runner.populations.grouped_trials(list(played.values()))
+        for number, request in zip(played, grouped, strict=True):
+            failed = told.get(number) is False
+            asked[number] = (asked[number][0], None if failed else request)
+            if not failed:
+                self.runner.executor.submit(request)
+
+    def _request(self, proposal: Proposal, elders: Sequence[Trial], *, quiet: bool) -> RunRequest | None:
         """Return the run of a proposal, or None when the data cannot play it."""
         runner = self.runner
         mix = runner.study.mix(proposal.name, proposal.phases, order=proposal.order)
@@ -65,7 +80,8 @@ class TrialLoop:
             runner.check_exposure({"static": runner.static, proposal.name: mix})
             mix.plan(runner.sizes)
         except DataError as error:
-            runner.observer.notice(f"trial {proposal.number} cannot be played: {error}")
+            if not quiet:
+                runner.observer.notice(f"trial {proposal.number} cannot be played: {error}")
             return None
         request = runner.request(f"trial-{proposal.number:03d}", mix, runner.seed("trial", proposal.number))
         return replace(request, stop=self._stop_rule(elders))
@@ -125,8 +141,11 @@ class TrialLoop:
         told = -np.inf if value is None else value
         return Trial(proposal=proposal, request=request, score=None, value=told, excess=np.inf, stopped=position)
 
-    def _say_belief(self, told: int) -> None:
-        """Tell the observer now and then what the surrogate makes of it: a fit costs some hundredths of a second."""
+    def _say_belief(self, told: int, proposer: SurrogateProposer) -> None:
+        """Tell the observer now and then what the surrogate makes of it: that costs a tenth of a second.
+
+        What it predicts is its mean at its own optimum: the candidate that it will stake on.
+        """
         if told == 0 or told % _BELIEF_EVERY:
             return
         evidence = self.proposals.evidence(told)
@@ -136,13 +155,16 @@ class TrialLoop:
             surrogate = Surrogate.fit(self.runner.space, evidence)
             points = surrogate.points(surrogate.tried)
             means, deviations = surrogate.posterior(points)
+            optimum = proposer.suggest_best(evidence, seed=self.runner.study.seed)
+            predicted, _ = surrogate.posterior(surrogate.points([optimum]))
         merits = np.where(surrogate.feasibility(points) >= 0.5, means, -np.inf)
         best = int(np.argmax(merits if np.isfinite(merits).any() else means))
-        self.runner.observer.believed(float(means[best]), float(deviations[best]))
+        self.runner.observer.believed(float(means[best]), float(deviations[best]), float(predicted[0]))
 
     def _baselines(self) -> Mapping[str, dict[str, float | str]]:
         runner = self.runner
-        found = {}
+        started = scan_start(runner.study, runner.shares, SLICES)
+        found = {name: runner.space.parameters(matrix) for name, matrix in started.items()}
         for name in runner.study.search.enqueue:
             phases = runner.control(name)
             if phases is not None:

@@ -1,7 +1,7 @@
-"""One process that trains runs, one at a time, and the pipe to it.
+"""One process that trains runs, one job at a time, and the pipe to it.
 
-Idea: requests go down the pipe; positions and ends come up. So it is known exactly which run a process is at, when it was
-last heard of, and over which run it died. A process ends with its parent, however that ends: it looks once a second
+Idea: jobs go down the pipe; positions and ends come up. So it is known exactly which job a process is at, when it was
+last heard of, and over which job it died. A process ends with its parent, however that ends: it looks once a second
 whether it was orphaned. The price: positions come once a reading, so a stretch between two readings is silence.
 """
 
@@ -21,22 +21,25 @@ from pathlib import Path
 
 from curriculum.errors import CurriculumError, ResourceError, RunError
 from curriculum.proxy.run import RunRequest, perform
-from curriculum.search.run_queue import Ended, cannot_write
+from curriculum.search.run_queue import Ended, Job, cannot_write
 
-Attempt = Callable[[RunRequest, Path, Callable[[int], None]], str | None]
+Observe = Callable[[int], None]
+Attempt = Callable[[RunRequest, Path, Observe], str | None]
+AttemptTogether = Callable[[Job, Path, Observe], Ended]
+_OUT_OF_MEMORY = "out of memory; use fewer workers, a smaller batch or a smaller proxy"
 _GRACE_SECONDS = 3.0  # for a process to end by itself, taking an external command with it
 
 
 class WorkerProcess:
-    """A process of ours; `request` is what it is at, `quiet` for how many seconds nothing was heard of it meanwhile."""
+    """A process of ours; `job` is what it is at, `quiet` for how many seconds nothing was heard of it meanwhile."""
 
-    def __init__(self, attempt: Attempt) -> None:
-        self.request: RunRequest | None = None
+    def __init__(self, attempt: Attempt, attempt_together: AttemptTogether) -> None:
+        self.job: Job | None = None
         self.quiet = 0.0
         _prepare_environment()
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, os.getpid(), attempt), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, os.getpid(), attempt, attempt_together), daemon=True)
         resource_tracker.ensure_running()  # here, since it unblocks interrupts
         try:
             with _shielded_from_interrupts():
@@ -51,13 +54,13 @@ class WorkerProcess:
         """The process's number."""
         return int(self._process.pid or 0)
 
-    def begin(self, request: RunRequest, runs: Path) -> None:
-        """Hand it a run. Raises OSError when it died in the meantime."""
-        self.request, self.quiet = request, 0.0
-        self.pipe.send((request, runs))
+    def begin(self, job: Job, runs: Path) -> None:
+        """Hand it a job. Raises OSError when it died in the meantime."""
+        self.job, self.quiet = job, 0.0
+        self.pipe.send((job, runs))
 
     def hear(self) -> tuple[bool, Ended | None]:
-        """Take what it told since; return whether it told anything, and how its run ended, if it did."""
+        """Take what it told since; return whether it told anything, and how its job ended, if it did."""
         alive, heard = self._process.is_alive(), False
         try:
             while self.pipe.poll():
@@ -80,9 +83,9 @@ class WorkerProcess:
 
     def ask_to_end(self, *, now: bool) -> None:
         """Begin its end: an idle process may end by itself, one at an external command stops that first."""
-        if self.request is None and not now:
+        if self.job is None and not now:
             self.pipe.close()
-        elif self.request is not None and self.request.command is not None:
+        elif self.job is not None and self.job.requests[0].command is not None:
             self._process.terminate()
         else:
             self._process.kill()
@@ -112,16 +115,16 @@ def _shielded_from_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: Connection, parent: int, attempt: Attempt) -> None:
-    """Do the runs that come down the pipe until it is closed. Leaves Ctrl-C to the coordinator."""
+def _serve(pipe: Connection, parent: int, attempt: Attempt, attempt_together: AttemptTogether) -> None:
+    """Do the jobs that come down the pipe until it is closed. Leaves Ctrl-C to the coordinator."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with suppress(EOFError, OSError):  # the coordinator is gone or has no more to do
         while True:
-            request, runs = pipe.recv()
-            signal.signal(signal.SIGTERM, signal.SIG_DFL if request.command is None else _leave)
-            pipe.send(_ended(attempt, request, runs, pipe.send))
+            job, runs = pipe.recv()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if job.requests[0].command is None else _leave)
+            pipe.send(_ended(attempt, attempt_together, job, runs, pipe.send))
 
 
 def _leave(*_: object) -> None:
@@ -136,9 +139,11 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _ended(attempt: Attempt, request: RunRequest, runs: Path, observe: Callable[[int], None]) -> Ended:
+def _ended(attempt: Attempt, attempt_together: AttemptTogether, job: Job, runs: Path, observe: Observe) -> Ended:
     try:
-        return Ended(failure=attempt(request, runs, observe))
+        if job.is_one_computation:
+            return attempt_together(job, runs, observe)
+        return Ended(failures=tuple(attempt(request, runs, observe) for request in job.requests))
     except Exception as error:
         if not isinstance(error, CurriculumError):
             error.add_note(f"in a worker:\n{traceback.format_exc()}")
@@ -161,9 +166,37 @@ def attempt(request: RunRequest, runs: Path, observe: Callable[[int], None]) -> 
     except CurriculumError:
         raise
     except MemoryError:
-        return "out of memory; use fewer workers, a smaller batch or a smaller proxy"
+        return _OUT_OF_MEMORY
     except RuntimeError as error:  # what torch raises, for memory too
         return f"{type(error).__name__}: {error}"
     except OSError as error:
         raise cannot_write(runs, error) from None
     return None
+
+
+def attempt_together(job: Job, runs: Path, observe: Observe) -> Ended:
+    """Do the runs of a population as one computation on its device, telling `observe` their position from time to time.
+
+    Raises what is everyone's problem, as `attempt` does.
+    """
+    from curriculum.proxy.population import train_population
+    from curriculum.proxy.population_training import Computing
+
+    population = job.requests[0].population
+    computing = Computing(device="cpu" if population is None else population.device)
+    try:
+        return Ended(failures=tuple(train_population(job.requests, runs, computing=computing, observe=observe)))
+    except RunError as error:
+        return _not_together(job, str(error))
+    except CurriculumError:
+        raise
+    except MemoryError:
+        return _not_together(job, _OUT_OF_MEMORY)
+    except RuntimeError as error:  # what torch raises, for memory too
+        return _not_together(job, f"{type(error).__name__}: {error}")
+    except OSError as error:
+        raise cannot_write(runs, error) from None
+
+
+def _not_together(job: Job, words: str) -> Ended:
+    return Ended(too_much=words) if len(job.requests) > 1 else Ended(failures=(words,))

@@ -1,7 +1,8 @@
 """How much work a search is, said beforehand: runs, tokens, time.
 
 Idea: every run of a study has the same length, so the time is a product; the seconds of one run are measured by training
-a tenth of one on all workers at once, since two runs side by side are slower than one alone.
+a tenth of one on all workers at once, since two runs side by side are slower than one alone; likewise those of a member of a
+population, which trials may not be. A last population that leaves workers idle is not reckoned with.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 from curriculum.errors import RunError
+from curriculum.proxy.population_groups import in_populations
 from curriculum.proxy.run import RunRequest
+from curriculum.search.populations import Populations
 from curriculum.search.proof import has_other_schedule
 from curriculum.search.study import HAND_MADE, Study
 from curriculum.search.verdict import LEAST_PAIRS
@@ -24,8 +27,11 @@ _SHORT = 10  # a timing run is a run's tenth
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
-    """Runs of each stage; `tokens` and `seconds` are of all of them, but for the `more` at most where it is close."""
+    """Runs of each stage (`trials` are part of `search`); `tokens` and `seconds` are of all of them, but for the `more` at most
+    where it is close.
+    """
 
+    trials: int
     search: int
     proof: int
     tail: int
@@ -38,6 +44,11 @@ class Workload:
     def runs(self) -> int:
         """All runs that are certain."""
         return self.search + self.proof + self.tail + self.schedule
+
+    @property
+    def listed(self) -> int:
+        """The runs that are known many at once, which is all but the trials."""
+        return self.runs - self.trials
 
     def words(self) -> str:
         """Return the announcement."""
@@ -58,6 +69,7 @@ def count_runs(study: Study, budget: int) -> Workload:
     tail = study.objective.common_tail > 0
     more = max(0, settings.most_seeds - settings.finalist_seeds) if settings.finalist_seeds >= LEAST_PAIRS else 0
     return Workload(
+        trials=budget,
         search=settings.reference_seeds + budget + settings.repeats * min(settings.candidates, budget),
         proof=arms * settings.finalist_seeds,
         tail=settings.finalist_seeds if tail else 0,
@@ -66,31 +78,51 @@ def count_runs(study: Study, budget: int) -> Workload:
     )
 
 
-def estimate(study: Study, budget: int, sample: RunRequest, workers: int, tokens_per_sample: int | None) -> Workload:
-    """Return the workload with tokens and time; trains a tenth of a run on every worker. Raises RunError."""
+def estimate(
+    study: Study,
+    budget: int,
+    sample: RunRequest,
+    workers: int,
+    tokens_per_sample: int | None,
+    populations: Populations | None = None,
+) -> Workload:
+    """Return the workload with tokens and time; trains a tenth of a run, or of a population's, on every worker.
+
+    Raises RunError.
+    """
     workload = count_runs(study, budget)
     tokens = None if tokens_per_sample is None else workload.runs * study.samples * tokens_per_sample
     if study.command is not None:
         return replace(workload, tokens=tokens)
-    seconds = workload.runs * _seconds_of_a_run(sample, workers) / workers
+    populations = populations or Populations()
+    apart = populations.trials != populations.size
+    listed = _seconds_of_a_run(sample, workers, populations.size, populations.device)
+    trials = _seconds_of_a_run(sample, workers, populations.trials, populations.device) if apart else listed
+    seconds = (workload.trials * trials + workload.listed * listed) / workers
     return replace(workload, tokens=tokens, seconds=seconds)
 
 
-def _seconds_of_a_run(sample: RunRequest, workers: int) -> float:
+def _seconds_of_a_run(sample: RunRequest, workers: int, population: int, device: str) -> float:
+    """Return the seconds that a worker takes for a run, an equal share of its population's, while all are at work."""
     readings = max(1, sample.recipe.readings // _SHORT)
     steps = sample.recipe.steps(sample.samples) // sample.recipe.readings * readings
     recipe = replace(sample.recipe, readings=readings)
     short = replace(sample, recipe=recipe, samples=steps * recipe.batch, label="timing")
+    count = workers * population
     with TemporaryDirectory() as folder:
         pool = Workers(runs=Path(folder), count=workers)
         try:
-            pool.results([replace(short, seed=seed) for seed in range(workers)])  # imports and caches
+            pool.results(_alike(short, range(workers), 1, device))  # imports and caches
             started = monotonic()
-            outcomes = pool.results([replace(short, seed=workers + seed) for seed in range(workers)])
+            outcomes = pool.results(_alike(short, range(workers, workers + count), population, device))
             elapsed = monotonic() - started
         finally:
             pool.kill()
     for outcome in outcomes:
         if outcome.failure is not None:
             raise RunError(f"the timing run failed: {outcome.failure}")
-    return elapsed * sample.samples / short.samples
+    return elapsed / population * sample.samples / short.samples
+
+
+def _alike(short: RunRequest, seeds: range, population: int, device: str) -> list[RunRequest]:
+    return in_populations([replace(short, seed=seed) for seed in seeds], population, device)
