@@ -1,0 +1,70 @@
+"""`curriculum import`: another trainer's static mix as a mix file to start from.
+
+Idea: the result is an ordinary mix file, written as a person would, with a note where it came from; what the other file
+leaves open is asked for by name. Whether the data is there is `curriculum check`'s business, so that a mix can be
+imported on a laptop and checked on the cluster.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from curriculum.errors import UserError
+from curriculum.export.reading import Given, read_mix_of
+from curriculum.mix import Mix
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Where the mix file goes, and what the other file leaves open; `paths` are texts NAME=PLACE."""
+
+    out: Path
+    samples: int | None = None
+    sequence_length: int | None = None
+    paths: tuple[str, ...] = ()
+    overwrite: bool = False
+
+
+def import_mix(path: Path, source: str, settings: Settings, *, as_json: bool = False) -> int:
+    """Write the mix file; return the exit code. Raises UserError (FileError with file and line), ResourceError."""
+    places = dict(_place(text) for text in settings.paths)
+    given = Given(samples=settings.samples, sequence_length=settings.sequence_length, places=places)
+    mix = read_mix_of(source, path, given)
+    _check_names(places, mix)
+    content = mix.dumps(settings.out)
+    if settings.out.exists() and not settings.overwrite and settings.out.read_text(encoding="utf-8") != content:
+        raise UserError(f"{settings.out} exists and holds something else; give another --out, or add --overwrite")
+    mix.dump(settings.out)
+    if as_json:
+        names = list(mix.streams)
+        print(
+            json.dumps({"kind": "import", "mix": str(settings.out), "from": source, "streams": names, "samples": mix.samples})
+        )
+    else:
+        _print(settings.out, source, mix)
+    return 0
+
+
+def _place(text: str) -> tuple[str, str]:
+    name, _, place = text.partition("=")
+    if not name or not place:
+        raise UserError(f"--path {text!r}: wanted NAME=PLACE, or '*=/data/{{stream}}' for all streams")
+    return name, place
+
+
+def _check_names(places: dict[str, str], mix: Mix) -> None:
+    for name in places:
+        if name != "*" and name not in mix.streams:
+            raise UserError(f"--path {name}=...: the file has no stream {name!r}; streams: {', '.join(mix.streams)}")
+
+
+def _print(out: Path, source: str, mix: Mix) -> None:
+    console = Console(highlight=False)
+    phases = "one phase" if len(mix.phases) == 1 else f"{len(mix.phases)} phases"
+    text = f"wrote {out}: {len(mix.streams)} streams, {phases}, {mix.samples:,} samples, from {source}"
+    console.print(text, markup=False, soft_wrap=True)
+    console.print(f"next: curriculum check {out}", markup=False, soft_wrap=True)
