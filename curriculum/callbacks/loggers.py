@@ -42,6 +42,11 @@ class TensorBoardLogger:
         self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
+    def close(self) -> None:
+        """End the event file, and the thread that writes it."""
+        if self._writer is not None:
+            self._writer.close()
+
 
 class WandbLogger:
     """Adds to the active run of Weights & Biases, under an axis `probe/step` of its own.

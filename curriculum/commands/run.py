@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +17,9 @@ from curriculum.proxy.run import RunRequest, RunResult, perform
 from curriculum.search.objective import score_run
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
+from curriculum.units import format_seconds
+
+_PLAIN_SECONDS = 15.0  # as a search without a terminal
 
 
 def run(
@@ -25,13 +30,19 @@ def run(
     samples: int | None = None,
     runs: Path = Path("runs"),
     checkpoints: int = 1,
+    tensorboard: Path | None = None,
     as_json: bool = False,
 ) -> int:
     """Train the study's proxy on a mix and leave the run's folder; returns the exit code.
 
     Proxy, probes and run length come from the study (the default study without a path); a run that is already there is
     shown, one that was cut off goes on from its last checkpoint. `checkpoints` of it are kept, evenly spaced.
+    With `tensorboard` its curves are written to a folder of its name there, as event files, when it has ended.
     """
+    if tensorboard is not None:
+        from curriculum.report.run_scalars import check_tensorboard
+
+        check_tensorboard()
     mix, study = Mix.load(mix_path), load_study(study_path)
     request = RunRequest(
         label="run",
@@ -47,6 +58,10 @@ def run(
         command_retries=0 if study.command is None else study.command.retries,
     )
     result = _perform(request, runs / re.sub(r"[^\w-]+", "-", mix.name), checkpoints)
+    if tensorboard is not None:
+        from curriculum.report.run_scalars import write_scalars
+
+        write_scalars(result, tensorboard)
     if as_json:
         print(json.dumps(as_document(study, result), indent=1))
     else:
@@ -55,10 +70,36 @@ def run(
 
 
 def _perform(request: RunRequest, folder: Path, checkpoints: int) -> RunResult:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return perform(request, folder, observe=progress_lines(console, request.samples), keep=checkpoints)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task("run", total=request.samples)
         return perform(request, folder, observe=lambda position: progress.update(task, completed=position), keep=checkpoints)
+
+
+def progress_lines(console: Console, samples: int, *, clock: Callable[[], float] = monotonic) -> Callable[[int], None]:
+    """Return what is told the position after every stretch, and prints it: in a pipe or a log, at most a line in 15 seconds.
+
+    What is left is estimated at the pace since the first stretch ended, since a run may have gone on from a checkpoint.
+    """
+    first: list[tuple[float, int]] = []
+    printed = -_PLAIN_SECONDS
+
+    def observe(position: int) -> None:
+        nonlocal printed
+        now = clock()
+        first[:] = first or [(now, position)]
+        if now - printed < _PLAIN_SECONDS and position < samples:
+            return
+        printed = now
+        began, start = first[0]
+        left = (now - began) / (position - start) * (samples - position) if position > start else None
+        words = f", {format_seconds(left)} left" if left else ""
+        console.print(f"training: {position:,} of {samples:,} samples{words}", highlight=False, soft_wrap=True)
+
+    return observe
 
 
 def as_document(study: Study, result: RunResult) -> dict[str, Any]:

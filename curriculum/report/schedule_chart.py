@@ -16,7 +16,7 @@ from rich.style import Style
 from rich.text import Text
 
 # Okabe and Ito's palette: told apart by colour-blind people too.
-_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+STREAM_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 _GLYPHS = "█░▓·▒#o+=x"
 _ASCII_GLYPHS = "#.o:+=x*%@"
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -164,7 +164,7 @@ class _Palette:
 
 
 def _colour(stream: int) -> str:
-    return _COLOURS[stream % len(_COLOURS)]
+    return STREAM_COLOURS[stream % len(STREAM_COLOURS)]
 
 
 def _ink(stream: int) -> str:

@@ -1,0 +1,224 @@
+"""The pictures of what came out: gains over static, trials by loss and time general, parameter importance.
+
+Idea: as in `figures`. Where a number was measured more than once it has an interval (the proof) or the range of its runs
+(two or three repeats, of which an interval would say little); where it was measured once it is a bare point, so that nobody
+takes a single noisy run for more. The price: two kinds of bars in one picture, which its legend must name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from curriculum.report.figures_style import CONTROL, FAINT, INK, LEADER, PAPER, WIDE, style
+from curriculum.search.statistics import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NARROW_BELOW = 6.0  # inches
+_MOST_BARS = 16
+_LOG_FROM = 8.0  # times the smallest loss: from there on a logarithmic axis shows more
+Kind = Literal["kept", "broken", "stopped"]
+KINDS: tuple[Kind, ...] = ("kept", "broken", "stopped")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialPoint:
+    """A trial's run: mean loss (nats; None where runs have none) and share of time general.
+
+    `kind` says whether it kept the constraints, broke one, or was stopped early. `repeats` are (loss, time general) of its
+    runs on further seeds.
+    """
+
+    name: str
+    loss: float | None
+    time_general: float
+    kind: Kind
+    repeats: Sequence[tuple[float | None, float]] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmPoint:
+    """A curriculum of the proof, with intervals; `gain` over static is of the study's metric."""
+
+    name: str
+    role: str
+    loss: Interval | None
+    time_general: Interval
+    gain: Interval | None = None
+
+
+def gains_figure(arms: Sequence[ArmPoint], metric: str, *, width: float = WIDE) -> Figure:
+    """Return each arm's gain over static with its interval; one without (too few pairs) is a hollow point alone."""
+    from matplotlib.figure import Figure
+
+    shown = [arm for arm in arms if arm.gain is not None]
+    with style():
+        figure = Figure(figsize=(width, 0.3 * len(shown) + 0.75), layout="constrained")
+        ax = figure.subplots()
+        for row, arm in enumerate(shown):
+            _draw_gain(ax, row, arm)
+        ax.axvline(0, color=INK, linewidth=0.8)
+        ax.set_yticks(range(len(shown)), [_role_name(arm, width) for arm in shown])
+        ax.set_ylim(len(shown) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        ax.grid(axis="x", color=FAINT, alpha=0.3, linewidth=0.6)
+        ax.set_xlabel(f"gain in {metric} over static (right is better)" if width >= _NARROW_BELOW else f"gain in {metric}")
+    return figure
+
+
+def _draw_gain(ax: Axes, row: int, arm: ArmPoint) -> None:
+    gain = arm.gain
+    if gain is None:
+        return
+    colour = CONTROL if arm.role == "control" else LEADER
+    certain = bool(np.isfinite(gain.low) and np.isfinite(gain.high))
+    if certain:
+        ax.plot([gain.low, gain.high], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
+    marker = "s" if arm.role == "control" else "o"
+    ax.plot([gain.mean], [row], marker, color=colour if certain else PAPER, markeredgecolor=colour, markersize=6)
+
+
+def _role_name(arm: ArmPoint, width: float) -> str:
+    name = arm.name if width >= _NARROW_BELOW or len(arm.name) <= 16 else f"{arm.name[:15]}…"
+    return name if arm.role in ("control", "finalist") or width < _NARROW_BELOW else f"{name} ({arm.role})"
+
+
+def trials_figure(trials: Sequence[TrialPoint], arms: Sequence[ArmPoint] = (), *, width: float = WIDE) -> Figure:
+    """Return trials and arms by mean loss (left is better) and share of time general (up is better).
+
+    Without any losses, trials stand in their order. Bars of arms are 95 % intervals, thin lines join a trial's repeats.
+    """
+    from matplotlib.figure import Figure
+
+    with style():
+        figure = Figure(figsize=(width, 4.2 if width >= _NARROW_BELOW else 4.4), layout="constrained")
+        ax = figure.subplots()
+        has_loss = any(trial.loss is not None for trial in trials)
+        _draw_repeats(ax, trials, has_loss)
+        for kind in KINDS:
+            _draw_trials(ax, trials, kind, has_loss)
+        labels = {False: "finalist (95 %)", True: "control (95 %)"}
+        for arm in arms if has_loss else ():
+            _draw_arm(ax, arm, labels.pop(arm.role == "control", None))
+        _set_scales(ax, trials, arms, has_loss)
+        columns = 6 if width >= _NARROW_BELOW else 2
+        figure.legend(loc="outside upper left", ncols=columns, handlelength=1.4, columnspacing=1.2)
+    return figure
+
+
+def _abscissa(trials: Sequence[TrialPoint], has_loss: bool) -> list[float]:
+    return [float("nan") if trial.loss is None else trial.loss for trial in trials] if has_loss else list(range(len(trials)))
+
+
+def _draw_trials(ax: Axes, trials: Sequence[TrialPoint], kind: Kind, has_loss: bool) -> None:
+    places = _abscissa(trials, has_loss)
+    shown = [(place, trial) for place, trial in zip(places, trials, strict=True) if trial.kind == kind and not np.isnan(place)]
+    if not shown:
+        return
+    words = {"kept": "trial within limits", "broken": "trial over a limit", "stopped": "trial stopped early"}
+    look = {
+        "kept": {"marker": "o", "facecolors": FAINT, "edgecolors": INK},
+        "broken": {"marker": "o", "facecolors": "none", "edgecolors": FAINT},
+        "stopped": {"marker": "x", "color": FAINT},
+    }[kind]
+    xs, ys = [place for place, _ in shown], [trial.time_general for _, trial in shown]
+    ax.scatter(xs, ys, s=22, linewidths=0.9, gid=f"trials-{kind}", label=words[kind], zorder=2, **look)  # type: ignore[arg-type]
+
+
+def hover_texts(trials: Sequence[TrialPoint]) -> dict[str, list[str]]:
+    """Return what each trial's point of `trials_figure` says when it is hovered over, by the gid of its collection."""
+    has_loss = any(trial.loss is not None for trial in trials)
+    shown = [trial for trial in trials if trial.loss is not None or not has_loss]
+    return {f"trials-{kind}": [_point_words(trial) for trial in shown if trial.kind == kind] for kind in KINDS}
+
+
+def _point_words(trial: TrialPoint) -> str:
+    loss = "" if trial.loss is None else f", mean loss {trial.loss:.3f}"
+    return f"{trial.name}: time general {trial.time_general:.3f}{loss}"
+
+
+def _draw_repeats(ax: Axes, trials: Sequence[TrialPoint], has_loss: bool) -> None:
+    """Draw mean and range, in both directions, of a trial and its repeats."""
+    label: str | None = "range of repeats"
+    for place, trial in zip(_abscissa(trials, has_loss), trials, strict=True):
+        if not trial.repeats or np.isnan(place):
+            continue
+        xs = [place, *(place if loss is None or not has_loss else loss for loss, _ in trial.repeats)]
+        ys = [trial.time_general, *(value for _, value in trial.repeats)]
+        x, y = float(np.mean(xs)), float(np.mean(ys))
+        ax.plot([min(xs), max(xs)], [y, y], color=FAINT, linewidth=0.9, zorder=1, label=label)
+        ax.plot([x, x], [min(ys), max(ys)], color=FAINT, linewidth=0.9, zorder=1)
+        label = None
+
+
+def _draw_arm(ax: Axes, arm: ArmPoint, label: str | None) -> None:
+    if arm.loss is None:
+        return
+    colour, marker = {"control": (CONTROL, "s")}.get(arm.role, (LEADER, "D"))
+    loss, time = arm.loss, arm.time_general
+    for low, high, across in ((loss.low, loss.high, True), (time.low, time.high, False)):
+        if np.isfinite(low) and np.isfinite(high):
+            ends = ([low, high], [time.mean] * 2) if across else ([loss.mean] * 2, [low, high])
+            ax.plot(*ends, color=colour, linewidth=1.3, zorder=3)
+    ax.plot([loss.mean], [time.mean], marker, color=colour, markeredgecolor=PAPER, markersize=7, label=label, zorder=4)
+    if arm.name == "static" or arm.role in ("winner", "leader"):
+        box = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8}
+        name = arm.name if len(arm.name) <= 24 else f"{arm.name[:23]}…"
+        static = arm.name == "static"  # on its own side, so that the two names never lie on one another
+        ax.annotate(
+            name, (loss.mean, time.mean), (-7, -12) if static else (7, -12), textcoords="offset points",
+            ha="right" if static else "left", fontweight="bold", bbox=box, zorder=5,
+        )  # fmt: skip
+
+
+def _set_scales(ax: Axes, trials: Sequence[TrialPoint], arms: Sequence[ArmPoint], has_loss: bool) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+    losses = [trial.loss for trial in trials if trial.loss] + [arm.loss.mean for arm in arms if arm.loss is not None]
+    ax.set_ylabel("time general")
+    ax.grid(color=FAINT, alpha=0.25, linewidth=0.6)
+    low, high = ax.get_ylim()
+    middle = (low + high) / 2
+    ax.set_ylim(max(-0.04, min(low, middle - 0.1)), min(1.04, max(high, middle + 0.1)))
+    if not has_loss:
+        ax.set_xlabel("trial (the runs have no held-out losses)")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return
+    ax.set_xlabel("mean held-out loss (nats)")
+    if losses and min(losses) > 0 and max(losses) / min(losses) > _LOG_FROM:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def importance_figure(importance: Mapping[str, float], *, width: float = WIDE) -> Figure:
+    """Return parameter importance as bars, the largest first; beyond sixteen the rest is one bar."""
+    from matplotlib.figure import Figure
+
+    ordered = sorted(importance.items(), key=lambda entry: -entry[1])
+    shown, rest = ordered[:_MOST_BARS], ordered[_MOST_BARS:]
+    if rest:
+        shown.append((f"{len(rest)} others", sum(value for _, value in rest)))
+    with style():
+        figure = Figure(figsize=(width, 0.26 * len(shown) + 0.7), layout="constrained")
+        ax = figure.subplots()
+        bars = ax.barh(range(len(shown)), [value for _, value in shown], color=LEADER, height=0.66)
+        ax.bar_label(bars, [f"{value:.0%}" for _, value in shown], padding=3, color=INK)
+        ax.set_yticks(range(len(shown)), [name for name, _ in shown])
+        ax.set_ylim(len(shown) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        ax.margins(x=0.12)
+        ax.set_xlabel("importance (all add up to 100 %)")
+    return figure
+
+
+__all__ = ["KINDS", "ArmPoint", "Kind", "TrialPoint", "gains_figure", "hover_texts", "importance_figure", "trials_figure"]
