@@ -4,7 +4,7 @@
     dataset = StreamingDataset(mix="mixes/winner.yaml", batch_size=8)  # Mosaic's class, obeying a mix to the sample
     plan = Mix.load("mixes/winner.yaml").plan(sizes={"web": 10**9})  # numpy only: position -> (stream, epoch, sample)
 
-Rooms, from the ground up: `errors` and `units`; `mix` (the file); `plan` (its exact integer compilation); `probe`
+Rooms, from the ground up: `errors`, `units` and `plugins`; `mix` (the file); `plan` (its exact integer compilation); `probe`
 (what is asked of a model); `streaming` (the loader); `proxy` (small models and their runs); `search` (the study);
 `report`; `commands`; `cli`. A room imports only from rooms before it.
 

@@ -47,6 +47,7 @@ def cli() -> None:
     "--address", help="Of the Ray cluster: HOST:PORT of its head, or local for one here. Default: the one this machine is in."
 )
 @click.option("--reuse", type=_FILE, metavar="OLD", help="Folder of an older study whose trials are put to use.")
+@click.option("--scan", type=_FILE, metavar="SCORES", help="Score file of `scan`: curricula after it are tried first.")
 @click.option("--split", "splits", multiple=True, metavar="OLD=NEW,NEW", help="OLD study's stream is now these; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Say runs, tokens and time; search nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
@@ -116,6 +117,18 @@ def dashboard(study: Path | None, **options: Any) -> int:
 
 
 @cli.command()
+@_looking
+@click.option("--out", type=_FILE, help="The page. Default: report.html in the study's folder.")
+@click.option("--figures", type=_FILE, metavar="DIR", help="Write the pictures there too, as SVG and PNG.")
+@click.option("--tensorboard", type=_FILE, metavar="DIR", help="Write every run's curves there, for TensorBoard.")
+def report(study: Path | None, **options: Any) -> int:
+    """Write a STUDY, finished or not, as one HTML page that opens without a network: the verdict and what it rests on."""
+    from curriculum.commands.report import report as command
+
+    return command(study, **options)
+
+
+@cli.command()
 @click.argument("path", metavar="MIX|STUDY", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def check(path: Path, as_json: bool) -> int:
@@ -132,6 +145,7 @@ def check(path: Path, as_json: bool) -> int:
 @click.option("--samples", type=click.IntRange(1), help="Length of the run. Default: the mix's, then the study's.")
 @click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where runs are kept.")
 @click.option("--checkpoints", type=click.IntRange(1), default=1, show_default=True, help="How many to keep, evenly spaced.")
+@click.option("--tensorboard", type=_FILE, metavar="DIR", help="Write the run's curves there, for TensorBoard.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
 def run(mix: Path, study: Path | None, **options: Any) -> int:
     """Train one proxy on MIX and show its trajectory."""
@@ -252,6 +266,109 @@ def pack(sources: tuple[str, ...], **options: Any) -> int:
 
     command(sources, **options)
     return 0
+
+
+class _ExportCommand(click.Command):
+    """Ends its help with the table of targets, read only when help is asked for."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from curriculum.export.capabilities import help_lines
+
+        with formatter.section("Targets (what an export says at best, and of what)"):
+            formatter.write("".join(f"  {line}\n" for line in help_lines()))
+
+
+@cli.command(cls=_ExportCommand)
+@click.argument("mix", type=_FILE)
+@click.option("--to", "target", required=True, metavar="TARGET", help="One of the targets below, or of an installed package.")
+@click.option("--out", type=_FILE, help="File or folder to write. Default: named after mix and target, here.")
+@click.option("--batch-size", type=click.IntRange(1), help="Samples of one training step, over all ranks.")
+@click.option("--sequence-length", type=click.IntRange(1), help="Tokens of a sample. Default: what the streams say.")
+@click.option("--block-size", type=click.IntRange(1), help="Levanter's mixture_block_size. Default: 2048.")
+@click.option("--ramp-steps", type=click.IntRange(1), help="Stages that a ramp becomes. Default: 16.")
+@click.option(
+    "--path", "paths", multiple=True, metavar="NAME=PLACE", help="Where the target finds a stream; '*=/data/{stream}' for all."
+)
+@click.option("--samples", type=click.IntRange(1), help="Length of the run. Default: the mix's.")
+@click.option("--nearest", is_flag=True, help="Write what comes nearest to a mix that the target cannot express.")
+@click.option("--overwrite", is_flag=True, help="Replace what lies at --out.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
+def export(mix: Path, target: str, as_json: bool, **options: Any) -> int:
+    """Write MIX for another trainer, and say what is lost: lossless, approximated (by how much), or impossible (why)."""
+    from curriculum.commands.export import Settings
+    from curriculum.commands.export import export as command
+
+    return command(mix, target, Settings(**options), as_json=as_json)
+
+
+@cli.command(name="import")
+@click.argument("file", type=_FILE)
+@click.option("--from", "source", required=True, metavar="FORMAT", help="llm-foundry, olmo-core, megatron or regmix.")
+@click.option("--out", type=_FILE, required=True, help="The mix file to write.")
+@click.option("--samples", type=click.IntRange(1), help="Length of the run. Default: what FILE says.")
+@click.option("--sequence-length", type=click.IntRange(1), help="Tokens of a sample. Default: what FILE says.")
+@click.option("--path", "paths", multiple=True, metavar="NAME=PLACE", help="Where a stream lies; '*=/data/{stream}' for all.")
+@click.option("--overwrite", is_flag=True, help="Replace the file at --out.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def import_(file: Path, source: str, as_json: bool, **options: Any) -> int:
+    """Read another trainer's static mix from FILE as a mix to start from."""
+    from curriculum.commands.import_mix import Settings
+    from curriculum.commands.import_mix import import_mix as command
+
+    return command(file, source, Settings(**options), as_json=as_json)
+
+
+@cli.command()
+@click.argument("streams", nargs=-1, metavar="STREAM...")
+@click.option("--mix", type=_FILE, help="Scan this mix's streams, or those named of them.")
+@click.option("--window", type=click.IntRange(1), help="Samples a window. Default: the mix's, then the plan's own.")
+@click.option("--sequence-length", type=click.IntRange(2), help="Tokens a sample of token files that no mix describes.")
+@click.option("--out", type=_FILE, help="Score file to write (Parquet), for `order: {scores: FILE}` and `search --scan`.")
+@click.option("--picture", type=_FILE, help="Picture to draw: .png, .svg or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
+def scan(streams: tuple[str, ...], **options: Any) -> int:
+    """Count, without training, how strongly each STREAM and window pulls towards the general mode.
+
+    STREAM is a place (a folder with index.json, the prefix of Megatron files, arrays of tokens, testbed:NAME), NAME=PLACE,
+    or with --mix the name of a stream. A scan that was stopped goes on where it was.
+    """
+    from curriculum.commands.scan import scan as command
+
+    return command(streams, **options)
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=_FILE, metavar="RUN...")
+@click.option("--probe", "probes", multiple=True, help="Only margins of this probe; may be given again. Default: all.")
+@click.option(
+    "--features", multiple=True, default=("content",), metavar="KIND", help="content (default), none, or a Parquet of windows."
+)
+@click.option("--hold-out", type=click.FloatRange(0, 0.9), default=0.0, help="Share of windows that must not inform effects.")
+@click.option("--out", type=_FILE, default=Path("attribution"), show_default=True, help="Where effects and scores are written.")
+@click.option("--picture", type=_FILE, help="Draw all effects: .png, .svg or .pdf.")
+@click.option("--select", type=_FILE, metavar="DIR", help="Write general-only, shallow-only and random lists and mixes there.")
+@click.option("--share", type=click.FloatRange(0.001, 0.5), default=0.25, show_default=True, help="Of windows, a list.")
+@click.option(
+    "--from",
+    "pool",
+    type=click.Choice(["all", "consumed", "unseen", "held-out"]),
+    default="all",
+    show_default=True,
+    help="Windows that are selected from, and branched on.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of held-out windows and of lists' order.")
+@click.option("--branches", type=click.IntRange(0), default=0, help="Causal check: seeds a group of windows is trained with.")
+@click.option("--groups", type=click.IntRange(2), default=2, show_default=True, help="Groups of windows, by effect.")
+@click.option("--checkpoint", type=click.IntRange(0), help="Position to branch from. Default: the middle one kept.")
+@click.option("--length", type=click.IntRange(1), help="Samples of a branch (default: a quarter run), and of the mixes.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that train branches. Default: one a core.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
+def attribute(runs: tuple[Path, ...], as_json: bool, **options: Any) -> int:
+    """Say which windows of data pushed the margins of RUNs which way; RUN is a run's folder, or a study's: all its runs."""
+    from curriculum.commands.attribute import Settings
+    from curriculum.commands.attribute import attribute as command
+
+    return command(runs, Settings(**options), as_json=as_json)
 
 
 def main() -> None:
