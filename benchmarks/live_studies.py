@@ -125,7 +125,6 @@ def evaluated(search: Coordinator, name: str, mix: Mix) -> Iterator[dict[str, ob
         }
 
 
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", type=Path)

@@ -121,7 +121,7 @@ def _estimate(design: Design, streams: int, confidence: float) -> Effects:
         shared=shared,
         own=own,
         skill=1 - scores[shared, own] / float((change**2).sum()),
-        identified=posterior.freedom - _COVARIATES,
+        identified=max(0.0, posterior.freedom - _COVARIATES),
         confidence=confidence,
     )
 

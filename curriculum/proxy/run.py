@@ -1,7 +1,7 @@
 """A run: one proxy trained on one mix with one seed, and the folder it leaves.
 
     <runs>/<study>/<run-id>/run.json            mix, proxy, seed, versions; written last, so that it marks a whole run
-                            mix.yaml            the mix as it was played, with the run's own seed: a StreamingDataset yields its samples
+                            mix.yaml            the mix as it was played, with the run's own seed
                             trajectory.parquet  the readings
                             loss.parquet        held-out loss per stream
                             bits_per_byte.parquet  of the study's suites, no row without any
