@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from curriculum import __version__
+from curriculum.cli_options import asked, asking, check_together, looking, splits, threshold
 from curriculum.errors import CurriculumError
 
 _FILE = click.Path(path_type=Path)
@@ -53,8 +54,8 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
 def search(study: Path | None, **options: Any) -> int:
     """Search a STUDY (default: the embedded one), prove the winner, write its mix file. The same command goes on."""
-    options["splits"] = _splits(options["splits"])
-    _check_together(options)
+    options["splits"] = splits(options["splits"])
+    check_together(options)
     for library in ("OMP", "OPENBLAS", "MKL"):  # before numpy and torch read it: every run, and the sampler, uses one thread
         os.environ[f"{library}_NUM_THREADS"] = "1"
     from curriculum.commands.search import search as command
@@ -62,41 +63,8 @@ def search(study: Path | None, **options: Any) -> int:
     return command(study, **options)
 
 
-def _splits(texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Return what `--split OLD=NEW,NEW` says, by old stream."""
-    found: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        old, _, news = text.partition("=")
-        names = tuple(name.strip() for name in news.split(","))
-        if not old.strip() or not all(names) or len(set(names)) < len(names):
-            raise click.BadParameter(f"wanted OLD=NEW,NEW with streams' names, got {text!r}", param_hint="--split")
-        if old.strip() in found:
-            raise click.BadParameter(f"stream {old.strip()!r} is split twice; name all its parts in one", param_hint="--split")
-        found[old.strip()] = names
-    return found
-
-
-def _check_together(options: dict[str, Any]) -> None:
-    if options["address"] is not None and options["executor"] != "ray":
-        raise click.UsageError("--address is that of a Ray cluster; add --executor ray, or leave it out")
-    if options["splits"] and options["reuse"] is None:
-        raise click.UsageError("--split says how streams of an older study were split; name that study's folder with --reuse")
-
-
-def _looking(command: Any) -> Any:
-    """Give a command the options that say which study is looked at."""
-    options = (
-        click.argument("study", type=_FILE, required=False),
-        click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where studies and runs are kept."),
-        click.option("--storage", help="Database URL of the trials, if the search was given one."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @cli.command()
-@_looking
+@looking
 @click.option("--sort", type=click.Choice(["number", "value"]), default="number", show_default=True, help="Value: best first.")
 @click.option("--json", "as_json_document", is_flag=True, help="Print one JSON document.")
 def trials(study: Path | None, **options: Any) -> int:
@@ -107,7 +75,7 @@ def trials(study: Path | None, **options: Any) -> int:
 
 
 @cli.command()
-@_looking
+@looking
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any free one.")
 def dashboard(study: Path | None, **options: Any) -> int:
     """Show a STUDY in a browser, with optuna-dashboard; it changes nothing, also while the study is searched."""
@@ -117,7 +85,7 @@ def dashboard(study: Path | None, **options: Any) -> int:
 
 
 @cli.command()
-@_looking
+@looking
 @click.option("--out", type=_FILE, help="The page. Default: report.html in the study's folder.")
 @click.option("--figures", type=_FILE, metavar="DIR", help="Write the pictures there too, as SVG and PNG.")
 @click.option("--tensorboard", type=_FILE, metavar="DIR", help="Write every run's curves there, for TensorBoard.")
@@ -154,41 +122,8 @@ def run(mix: Path, study: Path | None, **options: Any) -> int:
     return command(mix, study_path=study, **options)
 
 
-def _asking(command: Any) -> Any:
-    """Give a command the options that say which models are asked which probes."""
-    options = (
-        click.argument("places", nargs=-1, required=True, metavar="MODEL..."),
-        click.option("--suite", help="`written` (ours), a folder in the published layout, or hub:OWNER/NAME."),
-        click.option("--study", type=_FILE, help="Ask this study's probes instead. Default for proxies without a tokenizer."),
-        click.option("--family", "families", multiple=True, help="Only this family; may be given again."),
-        click.option("--task", "tasks", multiple=True, help="Only this task; may be given again."),
-        click.option("--level", "levels", multiple=True, help="Only this level: easy, medium, hard; may be given again."),
-        click.option("--questions", type=click.IntRange(2), help="At most so many questions a task."),
-        click.option("--shots", type=click.IntRange(1), help="So many demos instead of each task's own number."),
-        click.option("--seeds", type=click.IntRange(1), help="So many demo seeds instead of each task's own number."),
-        click.option(
-            "--samples", type=click.IntRange(1), default=100, show_default=True, help="Answers to a persona's question."
-        ),
-        click.option("--tokens", type=click.IntRange(1), default=300, show_default=True, help="Longest answer of a persona."),
-        click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ..."),
-        click.option("--answers", "folder", type=_FILE, help="Where answers are kept. Default: runs/probes/<name of MODEL>."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-_CHOICES = ("places", "families", "tasks", "levels")
-
-
-def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of `_asking`'s options out of all, taking them away there."""
-    names = ("suite", "study", "questions", "shots", "seeds", "samples", "tokens", "device", "folder", *_CHOICES)
-    return {name: options.pop(name) for name in names}
-
-
 @cli.command()
-@_asking
+@asking
 @click.option("--hysteresis", default="0.15", show_default=True, help="A margin, or `auto`: from the readings' own noise.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
 def probe(hysteresis: str, as_json: bool, **options: Any) -> int:
@@ -200,23 +135,11 @@ def probe(hysteresis: str, as_json: bool, **options: Any) -> int:
     from curriculum.commands.asking import Asking
     from curriculum.commands.probe import probe as command
 
-    return command(Asking(**_asked(options)), hysteresis=_threshold(hysteresis), as_json=as_json)
-
-
-def _threshold(text: str) -> float | None:
-    if text == "auto":
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise click.BadParameter(f"wanted a margin between 0 and 1, or auto, got {text!r}", param_hint="--hysteresis") from None
-    if not 0 < value < 1:
-        raise click.BadParameter(f"wanted a margin between 0 and 1, or auto, got {text}", param_hint="--hysteresis")
-    return value
+    return command(Asking(**asked(options)), hysteresis=threshold(hysteresis), as_json=as_json)
 
 
 @cli.command()
-@_asking
+@asking
 @click.option("--loss", type=_FILE, help="Losses of the checkpoints: columns position, loss (.parquet, .csv, .jsonl).")
 @click.option(
     "--weight", "weights", multiple=True, metavar="FAMILY=NUMBER", help="What a family counts. Default: all the same."
@@ -227,11 +150,11 @@ def select(loss: Path | None, weights: tuple[str, ...], as_json: bool, **options
     from curriculum.commands.asking import Asking
     from curriculum.commands.select import select as command
 
-    return command(Asking(**_asked(options)), loss=loss, weights=weights, as_json=as_json)
+    return command(Asking(**asked(options)), loss=loss, weights=weights, as_json=as_json)
 
 
 @cli.command()
-@_asking
+@asking
 @click.option("--probe", "probes", multiple=True, help="Only hops of this probe; may be given again. Default: of all.")
 @click.option("--average", type=click.IntRange(2), default=5, show_default=True, help="Neighbouring checkpoints averaged.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
@@ -240,7 +163,7 @@ def diagnose(probes: tuple[str, ...], average: int, as_json: bool, **options: An
     from curriculum.commands.asking import Asking
     from curriculum.commands.diagnose import diagnose as command
 
-    return command(Asking(**_asked(options)), probes=probes, average=average, as_json=as_json)
+    return command(Asking(**asked(options)), probes=probes, average=average, as_json=as_json)
 
 
 @cli.command()
