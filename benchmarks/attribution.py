@@ -73,7 +73,8 @@ def agreements(base: Path, runs: Sequence[Path], out: Path, groups: int, seeds: 
             words = f"{rank.correlation:+.2f} [{rank.low:+.2f}, {rank.high:+.2f}]" if told else "all groups are foretold alike"
             cells = (words, f"{windows['skill'].iloc[0]:.2f}")
             rows.append((what, str(count), *cells, f"{windows['identified'].iloc[0]:.1f}"))
-    header = ("effects by", "runs", "rank correlation with branches (95 %)", "skill in runs left out", "numbers determined")
+    skill = "skill in runs left out, beyond drift and return"
+    header = ("effects by", "runs", "rank correlation with branches (95 %)", skill, "numbers determined")
     ends = [
         (name, f"{foretold(every, sets)[name]:+.3f}", str(mean_interval([float(row[-1]) for row in margins(found[name])])))
         for name in sets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from attribution_help import READINGS, World, make_run, make_world, smaller
 from scipy.stats import spearmanr
 
-from curriculum.attribution.effects import Effects, estimate
+from curriculum.attribution.effects import Design, Effects, estimate
 from curriculum.attribution.effects_data import find_runs, gather, held_out_windows
 from curriculum.attribution.effects_features import content_features, no_features, table_features
 from curriculum.errors import DataError, FileError, UserError
@@ -69,6 +70,37 @@ def test_windows_without_effect_get_none(tmp_path: Path) -> None:
     effects, found = attributed([make_run(world, seed, noise=0.1) for seed in range(4)])
     assert effects.skill < 0.1
     assert ((found["low"] > 0) | (found["high"] < 0)).mean() < 0.1
+
+
+def noise_alone(seed: int, *, runs: int = 4, readings: int = 40, windows: int = 64) -> Design:
+    """Return margins that never move: every change is what two readings differ by, and goes back at once."""
+    random = np.random.default_rng(seed)
+    margins = 0.3 + 0.1 * random.normal(size=(runs, readings + 1))
+    count = runs * readings
+    return Design(
+        change=np.diff(margins).ravel(),
+        before=margins[:, :-1].ravel(),
+        rate=np.ones(count),
+        progress=np.tile((np.arange(readings) + 0.5) / readings, runs),
+        run=np.repeat(np.arange(runs), readings),
+        consumed=0.1 * (random.random((count, windows)).argsort(axis=1) < 4),
+        stream=np.arange(windows) % 4,
+        features=np.zeros((windows, 0)),
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_readings_that_go_back_by_themselves_are_no_skill_of_effects(seed: int) -> None:
+    effects = estimate(noise_alone(seed), streams=4)
+    assert effects.returning > 1
+    assert effects.skill < 0.1
+
+
+def test_margins_that_never_change_have_no_effects_and_no_skill() -> None:
+    still = noise_alone(0)
+    effects = estimate(replace(still, change=np.zeros_like(still.change), before=np.ones_like(still.before)), streams=4)
+    assert effects.skill == 0
+    assert (effects.windows["effect"] == 0).all()
 
 
 def test_windows_that_no_run_consumed_are_known_by_content_alone(world: World, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +55,17 @@ def request(mix: Path, out: Path, progress: Callable[[int, int, str], None] = la
 
 def parts(out: Path) -> list[str]:
     return sorted(path.name for path in out.glob("*part*"))
+
+
+def test_several_nodes_are_told_to_play_one_place_of_the_run(data: Path, tmp_path: Path) -> None:
+    from streaming.base.partition import get_partitions
+
+    said = module.export(request(world.write_mix(data, "ramp"), tmp_path / "out"))
+    told = re.search(r"num_canonical_nodes=([0-9]+)", said.use)
+    assert told is not None
+    played = get_partitions("relaxed", 1600, int(told[1]), 2, 2, 1, 4)  # two nodes of two ranks, batches of four
+    steps = [sorted(played[:, :, 0, step].ravel().tolist()) for step in range(played.shape[3])]
+    assert steps == [list(range(start, start + 16)) for start in range(0, 1600, 16)]
 
 
 def test_a_stopped_export_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
@@ -165,6 +177,16 @@ def test_a_folder_of_others_is_left_alone(data: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="was not written by this command"):
             export(world.write_mix(data, "step"), "mds", Settings(out=tmp_path / "out", overwrite=overwrite))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_damaged_record_is_said_and_can_be_written_over(data: Path, tmp_path: Path) -> None:
+    mix, out = world.write_mix(data, "step"), tmp_path / "out"
+    out.mkdir()
+    (out / "export.json").write_text("{")
+    with pytest.raises(ChangedError, match="--overwrite"):
+        export(mix, "mds", Settings(out=out))
+    export(mix, "mds", Settings(out=out, overwrite=True))
+    assert world.play_mds(out, mix) == world.keys_of_plan(mix)
 
 
 def test_streams_of_different_columns_are_refused(data: Path, tmp_path: Path) -> None:

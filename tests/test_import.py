@@ -124,6 +124,7 @@ def test_where_it_came_from_is_noted(tmp_path: Path) -> None:
         ("llm-foundry", FOUNDRY.replace("64000tok", "2ep"), {}, "add --samples NUMBER"),
         ("llm-foundry", FOUNDRY.replace("64000tok", "soon"), {}, ":1: max_duration: wanted a duration"),
         ("llm-foundry", FOUNDRY.replace("max_seq_len: 8\n", ""), {}, "--sequence-length"),
+        ("llm-foundry", FOUNDRY.replace("0.75", "0").replace("0.25", "0"), {}, ":8: train_loader.dataset.streams: weights"),
         ("llm-foundry", FOUNDRY.replace("0.75", "-1"), {}, ":8: train_loader.dataset.streams.web.proportion: wanted"),
         ("olmo-core", OLMO, {}, "add --sequence-length NUMBER"),
         ("olmo-core", OLMO.replace("0.3", "0.4"), {"sequence_length": 8}, "must add up to 1, got 1.1"),
@@ -196,3 +197,6 @@ def test_a_person_is_told_what_was_written_and_nothing_is_overwritten(tmp_path: 
     assert done.returncode == 2 and "--overwrite" in done.stderr and "samples: 100" in (tmp_path / "mine.yaml").read_text()
     done = subprocess.run([*command, "200", "--overwrite", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert json.loads(done.stdout)["samples"] == 200
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe")  # not text
+    done = subprocess.run([*command, "200"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "holds something else" in done.stderr and "Traceback" not in done.stderr

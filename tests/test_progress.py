@@ -67,6 +67,18 @@ def test_the_estimate_counts_the_proof_that_was_announced() -> None:
     assert progress.seconds_left() == pytest.approx(50 * 120 / 24)
 
 
+def test_pairs_that_were_not_announced_are_counted_when_their_stage_begins() -> None:
+    progress, clock, _ = make(total=2, workers=1)
+    progress.stage("proof", 2)
+    progress.running(1)
+    clock.now += 20
+    for _ in range(2):
+        progress.finished(outcome())
+    progress.running(0)
+    progress.stage("more-pairs", 15)
+    assert progress.seconds_left() == pytest.approx(15 * 20 / 2)
+
+
 def test_the_first_runs_are_estimated_by_their_own_time_and_found_ones_by_none() -> None:
     progress, clock, _ = make(total=21, workers=4)
     progress.stage("search", 21)

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from xml.etree import ElementTree
 
 import optuna
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from report_help import BUDGET, made_study, make_study
@@ -36,8 +38,10 @@ from curriculum.report import (
     trajectory_figure,
     trials_figure,
 )
+from curriculum.report.effects_chart import draw_effects
 from curriculum.report.figures import mode_stays, schedule_points
-from curriculum.report.figures_results import ArmPoint
+from curriculum.report.figures_results import ArmPoint, Kind, hover_texts
+from curriculum.report.figures_style import Drawing, inline_svg
 from curriculum.report.page_words import headline, meaning
 from curriculum.search.importance import parameter_importance, parameter_words
 from curriculum.search.statistics import Interval
@@ -215,6 +219,30 @@ def trajectory(margins: Sequence[tuple[float, bool]]) -> Trajectory:
     known = {"probe": "p", "family": "f", "accuracy": 0.5, "low": -1.0, "high": 1.0, "control_margin": 0.5}
     readings = [Reading(**known, margin=margin, capable=capable) for margin, capable in margins]  # type: ignore[arg-type]
     return Trajectory.of((100 * step, step, reading) for step, reading in enumerate(readings, start=1))
+
+
+def test_what_a_picture_says_is_what_it_was_given() -> None:
+    kinds: tuple[Kind, ...] = ("kept", "kept", "broken", "stopped")
+    trials = [
+        TrialPoint(name=f"trial-{number}", loss=1.2349 + number, time_general=0.1239, kind=kind)
+        for number, kind in enumerate(kinds)
+    ]
+    hover = hover_texts(trials)
+    words = "gain -0.008 [-0.013, 0.156] of #1b1c1e"
+    drawing = Drawing(name="t", title="t", description=words, figure=trials_figure(trials), hover=hover)
+    root = ElementTree.fromstring(inline_svg(drawing, "here"))
+    titles = [title.text or "" for use in root.iter() for title in use if title.tag.endswith("title") and use is not root]
+    assert sorted(titles) == sorted(text for texts in hover.values() for text in texts) and len(titles) == 4
+    assert "time general 0.124, mean loss 1.235" in titles[0] and words in [element.text for element in root.iter()]
+    names = {"$\\nothing$": 0.5, "v1.2345": 0.3, "a$b$c": 0.2}
+    svg = inline_svg(Drawing(name="i", title="i", description="i", figure=importance_figure(names)), "there")
+    assert set(names) <= {element.text for element in ElementTree.fromstring(svg).iter()}
+
+
+def test_effects_of_streams_of_any_name_are_drawn(tmp_path: Path) -> None:
+    windows = pd.DataFrame({"stream": ["$\\nothing$", "b"], "effect": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.2, 0.3]})
+    draw_effects(windows, tmp_path / "effects.svg")
+    assert (tmp_path / "effects.svg").stat().st_size > 1000
 
 
 def test_points_stand_at_their_numbers_and_kinds_look_different() -> None:

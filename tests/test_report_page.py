@@ -138,6 +138,14 @@ def test_what_is_needed_to_do_it_again_is_there(page: ET.Element, report: StudyR
     assert "favour:" in said and "finalist_seeds: 10" in said
 
 
+def test_commands_can_be_pasted_whatever_the_folders_name(report: StudyReport) -> None:
+    moved = replace(report, folder=Path("/my runs/$one"))
+    for _, command in page_module._commands(moved):
+        assert not {"/my", "runs/$one"} & set(shlex.split(command))
+        if command.startswith("curriculum trials"):
+            assert shlex.split(command) == ["curriculum", "trials", "/my runs/$one"]
+
+
 def test_the_same_study_gives_the_same_page(report: StudyReport, text: str) -> None:
     assert render(report, created=MOMENT) == text
 

@@ -21,7 +21,7 @@ from curriculum.attribution.scan_reading import SampleBatches
 from curriculum.attribution.scan_streams import open_streams, streams_at
 from curriculum.cli import cli
 from curriculum.commands.scan import scan as command
-from curriculum.errors import DataError, UserError
+from curriculum.errors import DataError, ResourceError, UserError
 from curriculum.mix import Mix, Order, Phase, Stream
 from curriculum.probe.testbed import STREAMS, generate_samples
 from curriculum.report.scan_chart import check_picture, draw_scan, ranked, strip, terminal_strip
@@ -246,6 +246,12 @@ def test_what_cannot_be_scanned_is_said_with_a_way_out(tmp_path: Path) -> None:
         command([str(tmp_path)], picture=tmp_path / "p.bmp")
 
 
+def test_scores_that_cannot_be_written_are_said_in_words(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", words(40))
+    with pytest.raises(ResourceError, match=r"could not write .*--out"):
+        command([str(tmp_path / "a.npy")], sequence_length=16, out=tmp_path / "a.npy" / "scores.parquet")
+
+
 def test_the_command_line_scans_and_draws(tmp_path: Path) -> None:
     from click.testing import CliRunner
 
@@ -266,11 +272,11 @@ def test_a_strip_shows_means_of_stretches() -> None:
 
 
 def test_streams_without_evidence_are_drawn_last(tmp_path: Path) -> None:
-    counts = (stream_counts([0], [0], "none"), stream_counts([1], [3], "weak"), stream_counts([3], [1], "strong"))
+    counts = (stream_counts([0], [0], "none"), stream_counts([1], [3], "$\\weak$"), stream_counts([3], [1], "strong"))
     scores = tuple(window_scores(counts))
     pulls = tuple(stream_pull(each, own) for each, own in zip(counts, scores, strict=True))
     result = ScanResult(pulls=pulls, counts=counts, scores=scores)
-    assert [pulls[number].name for number in ranked(result)] == ["strong", "weak", "none"]
+    assert [pulls[number].name for number in ranked(result)] == ["strong", "$\\weak$", "none"]
     check_picture(tmp_path / "p.svg")
     draw_scan(result, tmp_path / "new" / "p.svg")
     assert "<svg" in (tmp_path / "new" / "p.svg").read_text()

@@ -90,6 +90,10 @@ def test_what_is_no_scan_of_the_study_is_refused(tmp_path: Path) -> None:
     write_table(pa.table({"stream": ["a"], "score": [0.1]}), tmp_path / "s.parquet")
     with pytest.raises(FileError, match="'start' is missing"):
         read_pulls(tmp_path / "s.parquet", ["a"])
+    for score, words in (("high", "wanted numbers"), (None, "not a finite number")):
+        write_table(pa.table({"stream": ["a"], "start": [0], "stop": [2], "score": [score]}), tmp_path / "s.parquet")
+        with pytest.raises(FileError, match=words):
+            read_pulls(tmp_path / "s.parquet", ["a"])
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from attribution_help import BATCH, WINDOW, WINDOWS, World, make_run, make_world
 
 from curriculum.attribution.branches import Growing, Trunk, branch, compare, groups_by_effect
 from curriculum.attribution.consumption import consumption, sizes_of
-from curriculum.attribution.selection import LISTS, score_table, select_windows, write_selection
+from curriculum.attribution.selection import LISTS, score_table, select_windows, write_selection, write_table
 from curriculum.commands.attribute import Settings, attribute
-from curriculum.errors import DataError, UserError
+from curriculum.errors import DataError, ResourceError, UserError
 from curriculum.mix import Mix, Order
 from curriculum.probe.specification import ProbeSpecification
 from curriculum.proxy.recipe import Recipe
@@ -150,6 +150,12 @@ def _attributed(runs: list[Path], settings: Settings, capsys: pytest.CaptureFixt
     assert attribute(runs, settings, as_json=True) == 0
     document: dict[str, object] = json.loads(capsys.readouterr().out)
     return document
+
+
+def test_a_list_that_cannot_be_written_is_said_in_words(tmp_path: Path, world: World) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="cannot be written"):
+        write_table(world.truth, tmp_path / "file" / "list.parquet")
 
 
 def test_mistakes_are_said_before_anything_is_read(tmp_path: Path, world: World) -> None:

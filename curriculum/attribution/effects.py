@@ -67,8 +67,9 @@ class Effects:
 
     `windows` and `streams` have the columns effect, low, high (an interval of `confidence`) and `known`: the share of the
     prior variance that the data took away, near 0 where a number only repeats the prior. `own` is the signal to noise that
-    was chosen for windows' own deviations, `shared` for streams and features. `skill`: the share of the variance of changes,
-    drift apart, that was predicted in runs left out; below 0 is worse than predicting nothing. `identified`: how many
+    was chosen for windows' own deviations, `shared` for streams and features. `skill`: the share of what drift and `return`
+    leave of the variance of changes that the effects predicted in runs left out; at 0 they predict nothing. Return is no
+    merit of theirs: readings that are noise and nothing else go back by themselves. `identified`: how many
     independent numbers the readings determine (effective degrees of freedom, which windows known by content share).
     """
 
@@ -108,6 +109,8 @@ def _estimate(design: Design, streams: int, confidence: float) -> Effects:
     scores = {pair: sum(fold.error(_variances(design, columns, *pair)) for fold in folds) for pair in product(_SHARED, _OWN)}
     shared, own = min(scores, key=lambda pair: (scores[pair], pair))
     variances = _variances(design, columns, shared, own)
+    returning = np.where(np.arange(len(variances)) < _COVARIATES, variances, 0)
+    without = sum(fold.error(returning) for fold in folds)
     posterior = _Posterior.of(change, columns, variances, spare=len(design.change) - drifting)
     quantile = float(student.ppf((1 + confidence) / 2, spare))
     rows = _window_rows(design)
@@ -120,7 +123,7 @@ def _estimate(design: Design, streams: int, confidence: float) -> Effects:
         noise=float(np.sqrt(posterior.noise)),
         shared=shared,
         own=own,
-        skill=1 - scores[shared, own] / float((change**2).sum()),
+        skill=1 - scores[shared, own] / without if without > 0 else 0.0,
         identified=max(0.0, posterior.freedom - _COVARIATES),
         confidence=confidence,
     )

@@ -6,6 +6,7 @@ can be had again (the search's start does). Readers of score files ignore column
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -34,5 +35,6 @@ def write_scores(path: Path, result: ScanResult) -> None:
         write_table(pyarrow.table(columns), partial)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a place where nothing can be written has nothing to remove either
+            partial.unlink()
         raise ResourceError(f"could not write {path}: {error.strerror or error}; make room, or give another --out") from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -99,7 +100,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             f"{path} cannot be written: {error.strerror or error}; free space or choose another place"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a place where nothing can be written has nothing to remove either
+            temporary.unlink()
 
 
 def _whole(windows: pd.DataFrame) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def export(path: Path, target_name: str, settings: Settings, *, as_json: bool = 
     found = find_streams(mix.streams, document, {})
     with progress_bar() as progress:
         request = _request(mix, found, settings, path, target.capability, progress)
-        outcome = target.export(request)
+        outcome = _with_lost_caps(target.export(request), request)
     if as_json:
         print(json.dumps(_document(path, request, target.capability, outcome)))
     else:
@@ -73,8 +73,7 @@ def _request(
     mix: Mix, found: Mapping[str, KnownStream], settings: Settings, path: Path, capability: Capability, progress: Progress
 ) -> Request:
     sizes = {name: entry.size for name, entry in found.items()}
-    streams = {name: replace(stream, tokens_per_sample=found[name].tokens_per_sample) for name, stream in mix.streams.items()}
-    mix = replace(mix, streams=streams, samples=settings.samples or mix.samples)
+    mix = replace(_counting_tokens(mix, found), samples=settings.samples or mix.samples)
     compiled = replace(mix, streams={name: _countable(stream, sizes[name]) for name, stream in mix.streams.items()})
     try:
         plan = compiled.plan({name: size or _ENDLESS for name, size in sizes.items()})
@@ -97,10 +96,34 @@ def _request(
     )
 
 
+def _counting_tokens(mix: Mix, found: Mapping[str, KnownStream]) -> Mix:
+    """Return the mix with tokens_per_sample where weights count tokens, as the loader has it; else as its file says it."""
+    if mix.unit != "tokens":
+        return mix
+    streams = {name: replace(stream, tokens_per_sample=found[name].tokens_per_sample) for name, stream in mix.streams.items()}
+    return replace(mix, streams=streams)
+
+
+def _with_lost_caps(outcome: Outcome, request: Request) -> Outcome:
+    """Return the outcome with the caps that the plan could not keep: those of streams whose size is unknown."""
+    streams = request.mix.streams
+    lost = [
+        name for name, stream in streams.items() if stream.max_epochs is not None and not _is_known(stream, request.sizes[name])
+    ]
+    if not lost:
+        return outcome
+    said = f"max_epochs of {', '.join(map(repr, lost))} is not kept, its size is unknown here; bring its index.json to `local`"
+    verdict = "approximated" if outcome.verdict == "lossless" else outcome.verdict
+    return replace(outcome, verdict=verdict, why=(*outcome.why, said))
+
+
+def _is_known(stream: Stream, size: int | None) -> bool:
+    return size is not None or stream.subset is not None
+
+
 def _countable(stream: Stream, size: int | None) -> Stream:
     """Return the stream as the plan can compile it: order and cap only where an epoch's size is known."""
-    known = size is not None or stream.subset is not None
-    return stream if known else replace(stream, order=Order(), max_epochs=None)
+    return stream if _is_known(stream, size) else replace(stream, order=Order(), max_epochs=None)
 
 
 def _shared_length(mix: Mix, found: Mapping[str, KnownStream]) -> int | None:

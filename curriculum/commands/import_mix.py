@@ -36,7 +36,7 @@ def import_mix(path: Path, source: str, settings: Settings, *, as_json: bool = F
     mix = read_mix_of(source, path, given)
     _check_names(places, mix)
     content = mix.dumps(settings.out)
-    if settings.out.exists() and not settings.overwrite and settings.out.read_text(encoding="utf-8") != content:
+    if settings.out.exists() and not settings.overwrite and settings.out.read_bytes() != content.encode():
         raise UserError(f"{settings.out} exists and holds something else; give another --out, or add --overwrite")
     mix.dump(settings.out)
     if as_json:

@@ -9,14 +9,18 @@ Checked with litdata 0.2.76 (streaming/combined.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import sqrt
+
 from curriculum.export.deviation import deviations, largest
 from curriculum.export.layout import head_of
 from curriculum.export.places import ignored_orders, place_of
 from curriculum.export.staircase import Stage, is_static
-from curriculum.export.target import Outcome, Request
+from curriculum.export.target import Deviation, Outcome, Request
 from curriculum.units import keyed_seed
 
 _NEAREST = "--to mds, which plays the plan in order with any reader; or --nearest: one set of weights with the same totals"
+_SAFE = 4  # standard deviations that a stream must have in store
 
 _MODULE = '''"""Weights for litdata, as `mixed()`. {use}"""
 
@@ -51,14 +55,19 @@ def export(request: Request) -> Outcome:
     found = deviations(request, stages, randomness="drawn")
     return Outcome(
         verdict="impossible" if why else "approximated",
-        why=(*why, largest(found), "each sample's stream is drawn at random, so counts vary by the spread shown"),
+        why=(
+            *why,
+            largest(found),
+            "each sample's stream is drawn at random, so counts vary by the spread shown",
+            *_may_end_early(request, totals, found),
+        ),
         nearest=_NEAREST if why else None,
         deviations=found,
         files=(path,),
         use=f"from {path.stem} import mixed; litdata.StreamingDataLoader(mixed(shuffle=True), batch_size=...)",
         notes=(
             *ignored_orders(request.mix),
-            f"stop after {request.plan.samples:,} samples: it does not end by itself",
+            f"stop after {request.plan.samples:,} samples: it goes on until its first stream ends",
         ),
     )
 
@@ -76,6 +85,22 @@ def _impossible(request: Request) -> tuple[str, ...]:
                 f"litdata would end after about {size / share:,.0f} of {request.plan.samples:,} samples"
             )
     return tuple(why)
+
+
+def _may_end_early(request: Request, totals: dict[str, int], found: Sequence[Deviation]) -> tuple[str, ...]:
+    """Return in words which streams may be drawn out before the run is over, by chance or as far as is known."""
+    said = []
+    for name, size in request.sizes.items():
+        spread = sqrt(sum(each.spread**2 for each in found if each.stream == name))
+        if size is None and totals[name]:
+            said.append(
+                f"stream {name!r}: its size is unknown here; the run ends early if it has less than {totals[name]:,} samples"
+            )
+        elif size is not None and totals[name] <= size < totals[name] + _SAFE * spread:
+            said.append(
+                f"stream {name!r} has {size:,} samples for {totals[name]:,} +- {spread:,.0f} draws: the run may end early"
+            )
+    return tuple(said)
 
 
 def _module(request: Request, totals: dict[str, int]) -> str:

@@ -11,6 +11,7 @@ Checked with llm-foundry 0.22.0 (callbacks/curriculum_learning_callback.py) and 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,10 +82,15 @@ def _dataset(request: Request, stage: Stage, number: int) -> dict[str, Any]:
     return {"streams": streams, "shuffle_seed": keyed_seed(request.mix.seed, "llm-foundry", number) % 2**31}
 
 
+def _copy_of(remote: str) -> str:
+    """Return where a machine keeps its copy: a folder of this place alone, since Streaming takes what lies there as it is."""
+    return f"/tmp/curriculum/{hashlib.sha256(remote.encode()).hexdigest()[:16]}"
+
+
 def _place(request: Request, name: str) -> Mapping[str, str]:
     given = given_place(request.places, name)
     if given is not None:
-        return {"remote": given, "local": f"/tmp/curriculum/{name}"} if is_url(given) else {"local": given}
+        return {"remote": given, "local": _copy_of(given)} if is_url(given) else {"local": given}
     place_of(request, name, reads="MDS folders", formats=("mds",))
     stream = request.mix.streams[name]
     fields = {"remote": stream.remote, "local": stream.local, "split": stream.split}

@@ -47,8 +47,11 @@ def export(request: Request) -> Outcome:
         verdict="lossless",
         deviations=exact(request),
         files=(folder / "index.json",),
-        use=f"StreamingDataset(local={str(folder)!r}, shuffle=False, batch_size=...), or any reader of MDS, in order",
-        notes=("keep shuffling off: the order is the run",),
+        use=(
+            f"StreamingDataset(local={str(folder)!r}, shuffle=False, num_canonical_nodes=1, batch_size=...), "
+            "or any reader of MDS, in order"
+        ),
+        notes=("keep shuffling off, and one canonical node: else each node of several begins at another place of the run",),
     )
 
 
@@ -109,10 +112,10 @@ def _begin(request: Request, folder: Path, columns: dict[str, str], per_part: in
         "samples_per_part": per_part,
     }
     path = folder / _RECORD
-    if path.exists() and json.loads(path.read_text()) == record:
+    was = _read_record(path)
+    if was == record:
         return
     if path.exists() and not request.output.overwrite:
-        was = json.loads(path.read_text())
         changed = ", ".join(key for key in record if was.get(key) != record[key])
         raise ChangedError(
             f"{folder} holds the export of another mix or of other data ({changed}); give another --out, or add --overwrite"
@@ -123,6 +126,15 @@ def _begin(request: Request, folder: Path, columns: dict[str, str], per_part: in
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     write_atomically(path, json.dumps(record, indent=1))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """Return what was written here; nothing if there is no record, or a damaged one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _write_parts(request: Request, folder: Path, played: Any, columns: dict[str, str], per_part: int) -> None:

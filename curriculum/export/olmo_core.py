@@ -130,10 +130,8 @@ def _no_table(sources: dict[str, TokenSource]) -> str | None:
 
 def _export_order(request: Request, files: _Files, batch: int) -> Outcome:
     per_epoch, stop = in_batches(files.instances, batch), in_batches(request.plan.samples, batch)
-    if files.instances > _MOST_INSTANCES or not per_epoch:
-        raise UserError(
-            f"OLMo-core numbers between one batch and {_MOST_INSTANCES:,} instances, the streams have {files.instances:,}"
-        )
+    if files.instances > _MOST_INSTANCES:
+        raise UserError(f"OLMo-core numbers at most {_MOST_INSTANCES:,} instances, the streams have {files.instances:,}")
     for epoch, start in enumerate(range(0, stop, per_epoch), start=1):
         end = min(start + per_epoch, stop)
         name = f"work_dir/global_indices_dataset_size{files.instances}_epoch{epoch}_seed{_SEED}_v1.npy"

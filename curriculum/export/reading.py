@@ -49,7 +49,8 @@ def _read_llm_foundry(path: Path, given: Given) -> Mix:
     names = tuple(streams)
     weights = [_foundry_weights(node, names) for _, node in stages]
     ends = _ends([_duration(node) for node, _ in stages if node is not None], root)
-    phases = tuple(Phase(weights=each, until=end) for each, end in zip(weights, ends, strict=True))
+    with loader.blame():
+        phases = tuple(Phase(weights=each, until=end) for each, end in zip(weights, ends, strict=True))
     samples = given.samples or _foundry_samples(root, length)
     return _mix(root, path, streams, phases, samples)
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from curriculum.errors import UserError
 from curriculum.mix import Mix, Phase
 from curriculum.plan import Plan
 from curriculum.plan.schedule import proportions
@@ -46,7 +47,11 @@ def is_static(mix: Mix) -> bool:
 
 
 def in_batches(samples: int, batch: int) -> int:
-    """Return how many of `samples` whole batches hold."""
+    """Return how many of `samples` whole batches hold. Raises UserError if there is not one."""
+    if samples < batch:
+        raise UserError(
+            f"--batch-size {batch:,} is more than all {samples:,} samples; give a smaller batch, or more with --samples"
+        )
     return samples // batch * batch
 
 

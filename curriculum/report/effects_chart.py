@@ -55,7 +55,9 @@ def effects_words(document: Mapping[str, Any]) -> str:
             "In runs left out the effects predict no better than none: take them for noise, and give more runs or readings."
         )
     else:
-        words.append(f"In runs left out they predict {document['skill']:.0%} of the variance of changes.")
+        words.append(
+            f"In runs left out they predict {document['skill']:.0%} of the variance of changes that drift and return leave."
+        )
     if document["dropped"]:
         words.append(f"{document['dropped']} changes were left out because held-out windows had a part in them.")
     return " ".join(words)
@@ -77,7 +79,7 @@ def draw_effects(windows: pd.DataFrame, path: Path) -> None:
         own = ranked[ranked["stream"] == name]
         colour = STREAM_COLOURS[number % len(STREAM_COLOURS)]
         axes.vlines(own.index, own["low"], own["high"], color=colour, alpha=0.35, linewidth=1)
-        axes.plot(own.index, own["effect"], ".", color=colour, markersize=4, label=str(name))
+        axes.plot(own.index, own["effect"], ".", color=colour, markersize=4, label=str(name).replace("$", r"\$"))
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set_xlabel("windows, by effect")
     axes.set_ylabel("change of margin\nby 1,000 samples")

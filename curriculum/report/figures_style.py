@@ -33,6 +33,7 @@ _SVG = "http://www.w3.org/2000/svg"
 _LINK = "http://www.w3.org/1999/xlink"
 _STYLE: dict[Any, Any] = {  # matplotlib names every key in a type of its own, and only in its newest version
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names are text, also those with two dollars
     "svg.hashsalt": "curriculum",
     "font.family": "sans-serif",
     "font.size": 9.0,
@@ -106,8 +107,10 @@ def inline_svg(drawing: Drawing, prefix: str) -> str:
         root.remove(metadata)
     _hover(root, drawing.hover)
     _prefix_ids(root, prefix)
+    for element in root.iter():  # attributes alone: what a text says, its numbers too, stays as it is
+        element.attrib |= {key: _themed(value) for key, value in element.attrib.items()}
     _describe(root, drawing, prefix)
-    return _themed(ET.tostring(root, encoding="unicode"))
+    return ET.tostring(root, encoding="unicode")
 
 
 def _describe(root: ET.Element, drawing: Drawing, prefix: str) -> None:
@@ -126,7 +129,7 @@ def _describe(root: ET.Element, drawing: Drawing, prefix: str) -> None:
 def _hover(root: ET.Element, hover: Mapping[str, Sequence[str]]) -> None:
     for group in root.iter(f"{{{_SVG}}}g"):
         texts = hover.get(group.get("id", ""), ())
-        points = list(group.iter(f"{{{_SVG}}}use")) if texts else []
+        points = list(group.iter(f"{{{_SVG}}}use")) or list(group.iter(f"{{{_SVG}}}path"))  # a lone point is drawn as a path
         for point, text in zip(points, texts, strict=False):
             ET.SubElement(point, f"{{{_SVG}}}title").text = text
 
@@ -142,9 +145,10 @@ def _prefix_ids(root: ET.Element, prefix: str) -> None:
                 element.set(key, value.replace("url(#", f"url(#{prefix}-"))
 
 
-def _themed(svg: str) -> str:
+def _themed(value: str) -> str:
+    """Return an attribute with the page's colours and font, and with two decimals."""
     for colour, variable in ((INK, "ink"), (FAINT, "faint"), (PAPER, "paper"), (BLANK, "blank")):
-        svg = re.sub(colour, f"var(--{variable})", svg, flags=re.IGNORECASE)
-    svg = re.sub(r"font-family: [^;\"]*(;|(?=\"))", "", svg)
-    svg = re.sub(r"(font: (?:[\w.]+ )*[\d.]+px) [^;\"]*", r"\1 var(--font)", svg)
-    return re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)
+        value = re.sub(colour, f"var(--{variable})", value, flags=re.IGNORECASE)
+    value = re.sub(r"font-family: [^;]*(;|$)", "", value)
+    value = re.sub(r"(font: (?:[\w.]+ )*[\d.]+px) [^;]*", r"\1 var(--font)", value)
+    return re.sub(r"(\d+\.\d{2})\d+", r"\1", value)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.resources import files
 from math import isfinite
+from shlex import quote
 from typing import Any
 
 import yaml
@@ -191,16 +192,17 @@ def _commands(report: StudyReport) -> list[tuple[str, str]]:
     """Return what to type: to go on, to look, to do a run again."""
     name, runs = report.name, report.folder.parent
     budget = (report.result or {}).get("trials") or max(50, len(report.trials.trials))
-    study = "" if name == "default" else f" {name}.yaml"
+    study = "" if name == "default" else f" {quote(f'{name}.yaml')}"
+    folder = quote(str(report.folder))
     found = [
         ("Search it again, or go on with it (finished runs are found and not made again)",
-         f"curriculum search{study} --budget {budget} --runs {runs}"),
-        ("Look at its trials", f"curriculum trials {report.folder}"),
-        ("Make this page again", f"curriculum report {report.folder}"),
+         f"curriculum search{study} --budget {budget} --runs {quote(str(runs))}"),
+        ("Look at its trials", f"curriculum trials {folder}"),
+        ("Make this page again", f"curriculum report {folder}"),
     ]  # fmt: skip
     mix = (report.result or {}).get("mix")
     if mix:
-        found.insert(1, ("See what the mix gives of each stream, phase by phase", f"curriculum check {mix}"))
+        found.insert(1, ("See what the mix gives of each stream, phase by phase", f"curriculum check {quote(str(mix))}"))
     return found
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from rich.console import Console
+from rich.text import Text
 
 from curriculum.search.executor import Outcome
 from curriculum.units import format_seconds
@@ -94,7 +95,7 @@ class SearchProgress:
     def _show(self, *, now: bool = False) -> None:
         line = self.line()
         if self._status is not None:
-            self._status.update(line)
+            self._status.update(Text(line, no_wrap=True, overflow="ellipsis"))  # two lines would leave one behind
         elif now or self._clock() - self._printed >= _PLAIN_SECONDS:
             self._printed = self._clock()
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -124,7 +125,8 @@ class SearchProgress:
         """Return the time until the verdict, all announced stages counted; None before a run was made."""
         if not self._made or self._began is None:
             return None
-        left = max(0, self._total - self._before - self._stage_done)
+        here = self._stage_runs - self._stage_done  # a close comparison's further pairs were not announced
+        left = max(here, self._total - self._before - self._stage_done, 0)
         if self._made < self.workers:  # the first ones end together: their own time says more than the clock's
             return left * self._made_seconds / self._made / self.workers
         return left * (self._clock() - self._began) / (self._made + self._running / 2)

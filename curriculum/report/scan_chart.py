@@ -131,7 +131,7 @@ def _draw_pulls(axes: Axes, pulls: list[StreamPull]) -> None:
     axes.hlines(rows, [p.low_window for p in pulls], [p.high_window for p in pulls], color="#56B4E9", linewidth=1.5)
     axes.hlines(rows, [pull.low for pull in pulls], [pull.high for pull in pulls], color="#0072B2", linewidth=6)
     axes.plot(middles, rows, "o", color="white", markeredgecolor="#0072B2", markersize=4)
-    axes.set_yticks(rows, [pull.name for pull in pulls])
+    axes.set_yticks(rows, [pull.name.replace("$", r"\$") for pull in pulls])  # else two dollars are a formula
     axes.set_ylim(len(pulls) - 0.5, -0.5)
     axes.set_xlim(-0.03, 1.03)
     axes.set_xlabel("pull (0: parrot alone, 1: reader alone)")

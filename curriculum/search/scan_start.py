@@ -129,7 +129,8 @@ def _read_columns(path: Path) -> dict[str, npt.NDArray[Any]]:
     if missing:
         raise FileError(f"wanted the columns {', '.join(_COLUMNS)}; {missing[0]!r} is missing", path=path)
     counted = ("general", "shallow") if {"general", "shallow"} <= set(table.column_names) else ()
-    return {
-        "stream": np.asarray(table["stream"].to_pylist(), dtype=object),
-        **{column: table[column].to_numpy() for column in (*_COLUMNS[1:], *counted)},
-    }
+    try:
+        numbers = {column: table[column].cast("float64").to_numpy() for column in (*_COLUMNS[1:], *counted)}
+    except ArrowException as error:
+        raise FileError(f"wanted numbers in start, stop and score: {error}", path=path) from None
+    return {"stream": np.asarray(table["stream"].to_pylist(), dtype=object), **numbers}

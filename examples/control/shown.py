@@ -75,7 +75,8 @@ def _what_was_found(found: Attribution) -> str:
     effects = found.effects
     return (
         f"{effects.readings} margin changes of {effects.runs} runs; in runs left out, effects predict {effects.skill:.0%} of "
-        f"their variance. {len(judged)} windows were held out and consumed by no run; by content alone, their effects rank as "
+        f"the variance that drift and return leave. {len(judged)} windows were held out and consumed by no run; by content "
+        "alone, their effects rank as "
         f"their true share of general samples does: rho {rank:.2f} over all, {min(within):.2f} to {max(within):.2f} within a "
         "stream."
     )
