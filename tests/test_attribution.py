@@ -15,7 +15,9 @@ from curriculum.attribution.effects import Design, Effects, estimate
 from curriculum.attribution.effects_data import find_runs, gather, held_out_windows
 from curriculum.attribution.effects_features import content_features, no_features, table_features
 from curriculum.errors import DataError, FileError, UserError
+from curriculum.mix import Stream
 from curriculum.proxy.recipe import Recipe
+from curriculum.streaming.mosaic import MDSWriter
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +136,16 @@ def test_one_run_says_how_little_it_can_tell_apart(runs: list[Path]) -> None:
     assert one.identified < READINGS
     assert (one.windows["high"] > one.windows["low"]).all()
     assert {"effect", "low", "high", "known"} <= set(one.streams.columns)
+
+
+@pytest.mark.parametrize("columns", [{"text": "str"}, {"tokens": "ndarray:int64"}])
+def test_content_of_samples_without_tokens_of_one_length_is_refused(tmp_path: Path, columns: dict[str, str]) -> None:
+    with MDSWriter(columns=columns, out=str(tmp_path / "web")) as writer:
+        for number in range(20):
+            writer.write({"text": "words"} if "text" in columns else {"tokens": np.arange(5 + number % 2)})
+    windows = pd.DataFrame({"stream": ["web"], "start": [0], "stop": [20]})
+    with pytest.raises(DataError, match=r"'web'.*--features none"):
+        content_features(windows, {"web": Stream(local=str(tmp_path / "web"))}, {"web": 20})
 
 
 def test_a_table_of_ones_own_serves_as_features(world: World, runs: list[Path], tmp_path: Path) -> None:

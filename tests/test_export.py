@@ -206,43 +206,6 @@ def test_only_what_needs_sizes_asks_for_them(data: Path, tmp_path: Path, capsys:
     assert said["verdict"] == "lossless" and (here == world.planned_streams(world.write_mix(data, "step"))).all()
 
 
-def test_copies_of_two_places_never_share_a_folder(data: Path, tmp_path: Path) -> None:
-    mix = world.write_mix(data, "static")
-    folders = set()
-    for number, bucket in enumerate(("s3://old/{stream}", "s3://new/{stream}", "s3://new/{stream}")):
-        world.exported(mix, "llm-foundry", tmp_path / f"{number}.yaml", paths=(f"*={bucket}",))
-        streams = yaml.safe_load((tmp_path / f"{number}.yaml").read_text())["train_loader"]["dataset"]["streams"]
-        folders |= {stream["local"] for stream in streams.values()}
-    assert len(folders) == 2 * len(world.SIZES)
-
-
-def test_a_stream_that_chance_may_exhaust_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mix = world.write_mix(data, "static", name="close")
-    size = next(stream for stream in world.SIZES)
-    share = world.plan_of(mix).counts(0, 1600)[size] / 1600
-    for samples, warned in ((int(world.SIZES[size] / share) - 1, True), (int(world.SIZES[size] / share / 2), False)):
-        close = world.write_mix(data, "static", name=f"close-{samples}", samples=samples)
-        said = world.exported(close, "litdata", tmp_path / f"out{samples}.py", capsys, paths=("*=/x/{stream}",))
-        told = [words for words in said["why"] if words.startswith(f"stream {size!r}") and "may end early" in words]
-        assert bool(told) == warned and said["verdict"] == "approximated"
-
-
-def test_a_cap_that_cannot_be_kept_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mix = world.write_mix(data, "step", name="capped")
-    place = f"local: {data}/mds/code"
-    assert place in mix.read_text()
-    mix.write_text(mix.read_text().replace(place, "remote: s3://bucket/code, max_epochs: 1"))
-    said = world.exported(mix, "megatron", tmp_path / "out", capsys, paths=("*=/x/{stream}",))
-    assert said["verdict"] == "approximated" and "max_epochs of 'code' is not kept" in said["why"][-1]
-
-
-def test_an_export_bears_its_mixs_fingerprint(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mix = world.write_mix(data, "step", place="npy", name="marked")
-    said = world.exported(mix, "nanotron", tmp_path / "out", capsys)
-    fingerprint = Mix.load(mix).fingerprint()
-    assert said["fingerprint"] == fingerprint and fingerprint[:16] in (tmp_path / "out/stage-01.yaml").read_text()
-
-
 def test_megatrons_arrays_count_every_streams_samples_up(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("curriculum.export.megatron._AT_ONCE", 100)
     mix = world.write_mix(data, "ramp", place="megatron")

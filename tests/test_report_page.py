@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from report_help import BUDGET, made_study, make_study
 
 from curriculum.report import StudyReport, read_study, render
+from curriculum.report import page as page_module
 from curriculum.report.figures_style import MODE_COLOURS
 
 html5lib = pytest.importorskip("html5lib")

@@ -26,6 +26,7 @@ from curriculum.mix import Mix, Order, Phase, Stream
 from curriculum.probe.testbed import STREAMS, generate_samples
 from curriculum.report.scan_chart import check_picture, draw_scan, ranked, strip, terminal_strip
 from curriculum.streaming.mds import write_stream
+from curriculum.streaming.mosaic import MDSWriter
 
 Tokens = npt.NDArray[np.int32]
 
@@ -177,6 +178,17 @@ def test_other_data_another_window_or_another_corpus_are_not_gone_on_with(tmp_pa
     for window, chosen in ((10, ["one"]), (20, ["one"]), (10, ["one", "two"])):
         some = {name: places[name] for name in chosen}
         assert same(scan_of(some, window=window), scan_of(some, window=window, kept=kept))
+
+
+def test_other_data_of_the_same_size_is_not_gone_on_with_where_the_index_has_no_hashes(tmp_path: Path) -> None:
+    kept = Kept(folder=tmp_path / "kept")
+    for seed in range(2):
+        with MDSWriter(columns={"tokens": "ndarray:uint16:16"}, out=str(tmp_path / str(seed) / "web")) as writer:
+            for row in words(200, seed=seed):
+                writer.write({"tokens": row})
+    one, other = ({"web": str(tmp_path / str(seed) / "web")} for seed in range(2))
+    assert not same(scan_of(one, kept=kept), scan_of(other))
+    assert same(scan_of(other, kept=kept), scan_of(other))
 
 
 # The command.

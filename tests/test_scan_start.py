@@ -112,6 +112,11 @@ def test_a_study_file_may_name_a_scan_and_one_without_stays_what_it_was(tmp_path
     study = load_study(tmp_path / "started.yaml")
     assert study.search.scan == scores
     assert study.canonical() == with_scan(plain, scores).canonical()
+    moved = tmp_path / "moved.parquet"
+    moved.write_bytes(scores.read_bytes())
+    assert with_scan(plain, moved).canonical() == study.canonical()
+    write_scores(moved, {name: [0.5] for name in plain.streams})
+    assert with_scan(plain, moved).canonical() != study.canonical()
     scores.unlink()
     with pytest.raises(FileError, match="no such file"):
         load_study(tmp_path / "started.yaml")

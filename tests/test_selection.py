@@ -83,6 +83,8 @@ def test_groups_go_from_low_to_high_and_take_as_many_of_each_stream(world: World
     assert means == sorted(means)
     with pytest.raises(DataError, match="too few for 25 sets"):
         groups_by_effect(world.truth, 25)
+    with pytest.raises(DataError, match="no window to branch on"):
+        groups_by_effect(scored(world).head(0), 2)
 
 
 def _trained(world: World, runs: Path) -> Path:

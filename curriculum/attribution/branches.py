@@ -155,7 +155,7 @@ class Agreement:
 
 
 def agreement(predicted: Mapping[str, float], branches: Mapping[str, Sequence[RunResult]], *, seed: int = 0) -> Agreement:
-    """Compare predictions with branches; the interval resamples sets, and seeds within them (95 %, 1,000 times)."""
+    """Compare predictions with branches; the interval resamples sets, and seeds for all sets alike (95 %, 1,000 times)."""
     names = list(branches)
     finals = np.asarray([[float(margins_of(result).iloc[-1]) for result in branches[name]] for name in names])
     foretold = np.asarray([predicted[name] for name in names])
@@ -182,6 +182,8 @@ def groups_by_effect(windows: pd.DataFrame, groups: int) -> dict[str, pd.DataFra
 
     `windows`: stream, start, stop, effect. Raises DataError where a stream has fewer windows than there are sets.
     """
+    if windows.empty:
+        raise DataError("there is no window to branch on; choose windows otherwise (--from all, or --hold-out with held-out)")
     parts: dict[str, list[pd.DataFrame]] = {f"group-{number + 1}": [] for number in range(groups)}
     for name, own in windows.groupby("stream", sort=False):
         each = len(own) // groups

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from curriculum.attribution.effects import Numbers
-from curriculum.errors import FileError
+from curriculum.errors import DataError, FileError
 from curriculum.mix import Mix, Order, Phase, Stream
 from curriculum.plan.permutation import Integers
 
@@ -100,6 +100,7 @@ class _Reader:
 
         from curriculum.streaming import StreamingDataset
 
+        self._name = name
         whole = replace(stream, order=Order(kind="sequential"), subset=None, max_epochs=None)
         phases = (Phase(weights={name: Decimal(1)}, until=Decimal(1)),)
         self._dataset = StreamingDataset(mix=Mix(name=name, streams={name: whole}, phases=phases, samples=size), batch_size=1)
@@ -108,6 +109,12 @@ class _Reader:
         """Return tokens and target marks, both (samples, time), of at most `_SAMPLES` samples of [start, stop)."""
         places = np.unique(np.linspace(start, stop - 1, min(_SAMPLES, stop - start)).astype(np.int64))
         samples = self._dataset.__getitems__(places)
+        shapes = {np.asarray(sample.get("tokens")).shape for sample in samples}  # () of text, and where there is none
+        if len(shapes) > 1 or () in shapes:
+            raise DataError(
+                f"stream {self._name!r}: content features want samples with a column `tokens`, all of one length, got the "
+                f"columns {', '.join(samples[0])}; give --features none, or a table of your own"
+            )
         tokens = np.stack([np.asarray(sample["tokens"]) for sample in samples]).astype(np.int64)
         everything = np.ones(tokens.shape[1], dtype=np.int64)
         return tokens, np.stack([np.asarray(sample.get("loss_mask", everything), dtype=np.int64) for sample in samples])

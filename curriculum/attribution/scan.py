@@ -88,9 +88,12 @@ def scan(
     `pairs` bounds the first pass. Raises DataError (no tokens, damaged data), ResourceError.
     """
     readers = [SampleBatches(source) for source, _ in streams]
-    followers = likely_followers(readers, pairs=pairs, progress=progress)
+    first = _first_pass(readers, pairs, progress)
+    followers = first.likely()
     total = sum(reader.samples * reader.tokens_per_sample() for reader in readers)
-    corpus = _key("corpus", FORMULA, pairs, [(reader.source.name, reader.source.index.digest) for reader in readers])
+    # What the first pass saw is part of it: an index without hashes says the same of all data of its size.
+    indexes = [(reader.source.name, reader.source.index.digest) for reader in readers]
+    corpus = _key("corpus", FORMULA, pairs, indexes, first.digest())
     before, counts = 0, []
     for number, (reader, (_, window)) in enumerate(zip(readers, streams, strict=True)):
         tally = _Tally(reader, window, followers)
@@ -106,6 +109,10 @@ def likely_followers(
     readers: Sequence[SampleBatches], *, pairs: int = PAIRS, progress: Progress = lambda stage, done, total: None
 ) -> Tokens:
     """Return the most likely follower of each token, from at most about `pairs` pairs of all streams."""
+    return _first_pass(readers, pairs, progress).likely()
+
+
+def _first_pass(readers: Sequence[SampleBatches], pairs: int, progress: Progress) -> Followers:
     lengths = [reader.tokens_per_sample() - 1 for reader in readers]
     given = shared_pairs([reader.samples * length for reader, length in zip(readers, lengths, strict=True)], pairs)
     followers, done = Followers(), 0
@@ -116,7 +123,7 @@ def likely_followers(
                 done += batch.tokens.size
                 progress("followers", min(done, sum(given)), sum(given))
         followers.end_stream()
-    return followers.likely()
+    return followers
 
 
 class _Tally:

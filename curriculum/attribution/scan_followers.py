@@ -19,6 +19,7 @@ What it amounts to is measured in benchmarks/scan_speed.md.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -68,12 +69,14 @@ class Followers:
         self._weights: list[Weights] = []
         self._held: list[Packed] = []
         self._largest = 0
+        self._seen = hashlib.sha256()
 
     def add(self, batch: Batch) -> None:
         """Take the pairs of a batch whose second token is a target."""
         tokens = batch.tokens
         pairs = (tokens[:, :-1].astype(np.int64) << _BITS) | tokens[:, 1:]
         self._held.append(pairs[batch.targets[:, 1:]])
+        self._seen.update(self._held[-1].tobytes())
         self._largest = max(self._largest, int(tokens.max()))
 
     def end_stream(self) -> None:
@@ -84,6 +87,10 @@ class Followers:
         self._pairs.append(pairs)
         self._counts.append(counts.astype(np.float64))
         self._weights.append(counts / max(1, len(held)))
+
+    def digest(self) -> str:
+        """Return a digest of all pairs that were added, in order."""
+        return self._seen.hexdigest()
 
     def likely(self) -> Tokens:
         """Return the most likely follower of each token, -1 for one seen too seldom: (largest token + 2,).

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
 from curriculum.commands.trials import study_folder
+from curriculum.errors import ResourceError
 from curriculum.proxy.run import load_run
 from curriculum.report.figures_study import study_drawings
 from curriculum.report.figures_style import save
@@ -28,7 +30,8 @@ def report(
     """Write a study's page, its `figures` and its runs' curves, and print where they are. Returns the exit code.
 
     `study` as for `curriculum trials`; a study that is under way or broke off is reported as far as it went. The page is
-    replaced whole or not at all. Raises DataError for no study or a damaged one, UserError where TensorBoard is missing.
+    replaced whole or not at all. Raises DataError for no study or a damaged one, UserError where TensorBoard is missing,
+    ResourceError where the page cannot be written.
     """
     if tensorboard is not None:
         from curriculum.report.run_scalars import check_tensorboard
@@ -52,10 +55,15 @@ def report(
 
 
 def _write(page: Path, text: str) -> None:
-    page.parent.mkdir(parents=True, exist_ok=True)
     temporary = page.with_name(f".{page.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(page)
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(page)
+    except OSError as error:
+        with suppress(OSError):  # half a page would go on filling a full disk
+            temporary.unlink(missing_ok=True)
+        raise ResourceError(f"could not write {page}: {error.strerror or error}; make room, or give another --out") from error
 
 
 def _write_curves(found: StudyReport, folder: Path, console: Console) -> str:

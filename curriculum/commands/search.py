@@ -108,4 +108,6 @@ def _counted(workers: int) -> str:
 
 
 def _same_command() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    program = ["python", "-m", "curriculum"] if name == "__main__.py" else [name]  # under `-m`, argv names a file of ours
+    return shlex.join([*program, *sys.argv[1:]])

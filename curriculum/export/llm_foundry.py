@@ -18,7 +18,7 @@ from typing import Any
 from curriculum.export.deviation import deviations, largest
 from curriculum.export.layout import Inline, head_of, yaml_text
 from curriculum.export.places import given_place, ignored_orders, place_of
-from curriculum.export.staircase import RAMP_STEPS, Stage, in_batches, staircase
+from curriculum.export.staircase import NOT_STARVING, RAMP_STEPS, Stage, in_batches, staircase, starved, starving_words
 from curriculum.export.target import Outcome, Request
 from curriculum.mix.fields import is_url
 from curriculum.units import keyed_seed
@@ -34,6 +34,9 @@ def export(request: Request) -> Outcome:
     batch, length = request.whole("batch_size"), request.whole("sequence_length")
     stop = in_batches(request.plan.samples, batch)
     stages = staircase(request.mix, request.plan, unit=batch, stop=stop, ramp_steps=request.whole("ramp_steps", RAMP_STEPS))
+    starving = starved(request.mix, request.plan, stages)
+    if starving and not request.nearest:
+        return Outcome(verdict="impossible", why=starving_words(starving), nearest=NOT_STARVING)
     head = head_of(
         request.mix,
         "LLM-Foundry",
@@ -42,8 +45,8 @@ def export(request: Request) -> Outcome:
     path = request.output.text(yaml_text(_config(request, stages, batch, length), head))
     found = deviations(request, stages, randomness="dealt")
     return Outcome(
-        verdict="approximated",
-        why=(largest(found), *_WHY),
+        verdict="impossible" if starving else "approximated",
+        why=(*starving_words(starving), largest(found), *_WHY),
         deviations=found,
         files=(path,),
         use=f"merge {path.name} into the YAML of scripts/train/train.py: it sets max_duration, train_loader and the callback",
@@ -82,15 +85,15 @@ def _dataset(request: Request, stage: Stage, number: int) -> dict[str, Any]:
     return {"streams": streams, "shuffle_seed": keyed_seed(request.mix.seed, "llm-foundry", number) % 2**31}
 
 
-def _copy_of(remote: str) -> str:
-    """Return where a machine keeps its copy: a folder of this place alone, since Streaming takes what lies there as it is."""
-    return f"/tmp/curriculum/{hashlib.sha256(remote.encode()).hexdigest()[:16]}"
+def _copy_of(name: str, remote: str) -> str:
+    """Return where a machine keeps its copy: a folder of its own, since Streaming takes what lies there for this stream's."""
+    return f"/tmp/curriculum/{hashlib.sha256(f'{name} {remote}'.encode()).hexdigest()[:16]}"
 
 
 def _place(request: Request, name: str) -> Mapping[str, str]:
     given = given_place(request.places, name)
     if given is not None:
-        return {"remote": given, "local": _copy_of(given)} if is_url(given) else {"local": given}
+        return {"remote": given, "local": _copy_of(name, given)} if is_url(given) else {"local": given}
     place_of(request, name, reads="MDS folders", formats=("mds",))
     stream = request.mix.streams[name]
     fields = {"remote": stream.remote, "local": stream.local, "split": stream.split}

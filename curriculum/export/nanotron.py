@@ -17,7 +17,7 @@ from typing import Any
 from curriculum.export.deviation import deviations, largest
 from curriculum.export.layout import head_of, yaml_text
 from curriculum.export.places import ignored_orders, place_of
-from curriculum.export.staircase import Stage, in_batches, staircase
+from curriculum.export.staircase import NOT_STARVING, Stage, in_batches, staircase, starved, starving_words
 from curriculum.export.target import Outcome, Request
 from curriculum.units import keyed_seed
 
@@ -33,6 +33,9 @@ def export(request: Request) -> Outcome:
     batch, length = request.whole("batch_size"), request.whole("sequence_length")
     stop = in_batches(request.plan.samples, batch)
     stages = staircase(request.mix, request.plan, unit=batch, stop=stop, ramp_steps=request.whole("ramp_steps", _RAMP_STEPS))
+    starving = starved(request.mix, request.plan, stages)
+    if starving and not request.nearest:
+        return Outcome(verdict="impossible", why=starving_words(starving), nearest=NOT_STARVING)
     folders = [place_of(request, name, reads="folders of .ds files", formats=("npy",)) for name in request.mix.streams]
     head = head_of(request.mix, "nanotron", "Only what the schedule decides; model, optimizer and parallelism are yours.")
     names = [f"stage-{number:02}.yaml" for number in range(1, len(stages) + 1)]
@@ -43,8 +46,8 @@ def export(request: Request) -> Outcome:
     request.output.text(_script(names), "run.sh")
     found = deviations(request, stages, randomness="drawn")
     return Outcome(
-        verdict="approximated",
-        why=(largest(found), *_WHY),
+        verdict="impossible" if starving else "approximated",
+        why=(*starving_words(starving), largest(found), *_WHY),
         deviations=found,
         files=tuple(request.output.written),
         use=f"merge each stage into your config and run them one after the other ({len(stages)} jobs), as run.sh shows",

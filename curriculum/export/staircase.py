@@ -19,6 +19,7 @@ from curriculum.plan import Plan
 from curriculum.plan.schedule import proportions
 
 RAMP_STEPS = 16  # stages of a ramp, if nobody says otherwise
+NOT_STARVING = "a smaller --batch-size, or --samples of whole batches; or --nearest to write it all the same"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +72,11 @@ def staircase(mix: Mix, plan: Plan, *, unit: int, stop: int, ramp_steps: int, st
     bounds = [0, stop] if is_static(mix) and static_steps == 1 else []
     bounds = bounds or cuts(mix, plan, unit=unit, stop=stop, ramp_steps=ramp_steps, static_steps=static_steps)
     return tuple(Stage(start=begin, stop=end, amounts=plan.counts(begin, end)) for begin, end in pairwise(bounds))
+
+
+def starving_words(names: list[str]) -> tuple[str, ...]:
+    """Return in words what whole batches leave out; nothing for no names."""
+    return (f"{', '.join(map(repr, names))} would never be seen: due only behind the last whole batch",) if names else ()
 
 
 def starved(mix: Mix, plan: Plan, stages: tuple[Stage, ...]) -> list[str]:

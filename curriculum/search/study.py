@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curriculum.mix import Mix, Order, Phase, Stream
+from curriculum.mix.canonical import file_digest
 from curriculum.plugins import find_plugin, plugin_name
 from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
 from curriculum.proxy.recipe import Recipe
@@ -156,8 +157,10 @@ class Study:
         """Return everything that decides the study's result, as JSON: what a resumed search must find unchanged."""
         content = {name: getattr(self, name) for name in self.__slots__ if name not in ("path", "name")}
         found: dict[str, Any] = json.loads(json.dumps(_jsonable(content)))
-        plugins = self._plugins()
-        return _without_unset(found) | ({"plugins": plugins} if plugins else {})
+        found, plugins = _without_unset(found), self._plugins()
+        if self.search.scan is not None:  # what it says decides, wherever it lies on this machine
+            found["search"]["scan"] = file_digest(self.search.scan)
+        return found | ({"plugins": plugins} if plugins else {})
 
     def _plugins(self) -> dict[str, str]:
         """Return what tells the plugins of this study from changed ones. Raises UserError if one is not installed."""
