@@ -160,6 +160,9 @@ def test_a_study_is_checked_too(capsys: pytest.CaptureFixture[str], mix_file: Pa
         "name: small\nstreams:\n  web: {local: web}\n  code: {local: code}\nlength: {samples: 1280}\n"
         "probes: [{name: s, family: succession, builtin: 'testbed:succession', floor: 0.1}]\nspace: {knots: 3}\n"
     )
+    with pytest.raises(UserError, match="probe 's' is built in for the testbed, but stream 'web' is your own"):
+        check(study)
+    study.write_text(study.read_text() + "proxy: {command: 'python train.py {mix} {seed} {out}'}\n")  # reads its own probes
     assert check(study) == 0
     assert "valid study 'small'" in capsys.readouterr().out
     found = checked(study, capsys)
@@ -167,6 +170,20 @@ def test_a_study_is_checked_too(capsys: pytest.CaptureFixture[str], mix_file: Pa
     assert found["streams"]["web"]["share"] == 125 / 325
     study.write_text(study.read_text().replace("{local: code}", "{local: gone}"))
     with pytest.raises(FileError, match=r"study\.yaml:4: .*no index\.json"):
+        check(study)
+
+
+def test_what_a_run_would_refuse_is_refused_with_its_reason(tmp_path: Path) -> None:
+    study = tmp_path / "study.yaml"
+    text = (
+        "name: small\nstreams:\n  icl: {local: 'testbed:icl'}\n  facts: {local: 'testbed:facts'}\nlength: {samples: 1280}\n"
+        "proxy: {width: 16, heads: 2}\nspace: {knots: 3}\nprobes: [{name: s, family: succession, floor: 0.1, PROBE}]\n"
+    )
+    study.write_text(text.replace("PROBE", "builtin: 'testbed:succession'").replace("heads: 2", "heads: 3"))
+    with pytest.raises(FileError, match=r"study\.yaml:6: .*a width that its heads divide, got width 16, heads 3"):
+        check(study)
+    study.write_text(text.replace("PROBE", "file: gone.jsonl, control: gone.jsonl"))
+    with pytest.raises((UserError, FileError), match=r"gone\.jsonl"):
         check(study)
 
 

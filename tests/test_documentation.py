@@ -166,6 +166,7 @@ def test_what_is_left_to_the_tutorial_stands_there() -> None:
         if (block.reason or "").startswith("docs/tutorial.md"):
             for line in block.text.splitlines():
                 assert re.sub(r" +#.*", "", line) in tutorial, line
+        assert block.file is None or block.text in tutorial, block.file
 
 
 def test_a_block_under_a_misspelt_comment_is_not_overlooked() -> None:

@@ -31,6 +31,7 @@ def check_study(document: Document, *, as_json: bool, sizes: Mapping[str, int]) 
 
     study = load_study(document.path)
     found = find_streams(study.streams, document, sizes)
+    _check_probes(study, found)
     summary = {
         "kind": "study",
         "path": str(document.path),
@@ -50,6 +51,24 @@ def check_study(document: Document, *, as_json: bool, sizes: Mapping[str, int]) 
     else:
         _print(Console(highlight=False), summary)
     return 0
+
+
+def _check_probes(study: Study, found: Mapping[str, KnownStream]) -> None:
+    """Draw every probe's items as a run will, so that what it would refuse is said now. Raises UserError, FileError.
+
+    Without all streams at hand there is perhaps no tokenizer to read items with; a trainer of one's own reads its own.
+    """
+    from curriculum.probe.specification import SEARCH_DRAW
+    from curriculum.proxy.encoding import check_vocabulary, encoder_for
+    from curriculum.search.controls import static
+
+    if study.command is not None or any(entry.size is None for entry in found.values()):
+        return
+    mix = study.mix("static", static(dict.fromkeys(study.streams, Fraction(1, len(study.streams)))))
+    check_vocabulary(study.probes, mix)
+    encode = encoder_for(mix) if any(probe.file is not None for probe in study.probes) else None
+    for probe in study.probes:
+        probe.draw(SEARCH_DRAW, seed=study.seed, encode=encode)
 
 
 def _streams(study: Study, found: Mapping[str, KnownStream]) -> dict[str, dict[str, Any]]:

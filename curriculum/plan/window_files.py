@@ -94,7 +94,11 @@ def _read_table(path: Path, name: str, *, scored: bool) -> dict[str, npt.NDArray
     try:
         table = read_table(path)
     except FileNotFoundError:
-        raise FileError(f"stream {name!r} takes its order from this file, which does not exist", path=path) from None
+        raise FileError(
+            f"stream {name!r} takes its order from this file, which does not exist; write it (Parquet with the columns stream, "
+            f"start, stop{', score' if scored else ''}), for example by `curriculum {'scan' if scored else 'attribute'}`",
+            path=path,
+        ) from None
     except (ArrowException, OSError) as error:
         raise FileError(f"wanted a Parquet file with columns stream, start, stop: {error}", path=path) from None
     wanted = ["start", "stop", *(["score"] if scored else [])]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from curriculum.errors import UserError
 from curriculum.mix import Mix
+from curriculum.probe.specification import ProbeSpecification
 from curriculum.proxy.folders import stream_folder
 
 
@@ -27,3 +29,14 @@ def encoder_of_file(file: Path) -> Callable[[str], list[int]]:
 
     tokenizer = load_tokenizer(file)
     return lambda text: tokenizer.encode([text])[0].tolist()
+
+
+def check_vocabulary(probes: Sequence[ProbeSpecification], mix: Mix) -> None:
+    """Refuse the testbed's probes, which speak its vocabulary, where streams are others. Raises UserError."""
+    probe = next((probe.name for probe in probes if probe.speaks_testbed), None)
+    foreign = [name for name, stream in mix.streams.items() if not str(stream.local).startswith("testbed:")]
+    if probe is not None and foreign:
+        raise UserError(
+            f"probe {probe!r} is built in for the testbed, but stream {foreign[0]!r} is your own; name a study whose probes "
+            "were made for your streams (for `curriculum run`: --study FILE)"
+        )

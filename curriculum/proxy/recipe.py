@@ -55,6 +55,8 @@ class Recipe:
         for name in ("layers", "width", "heads", "batch", "readings"):
             if getattr(self, name) < 1:
                 raise UserError(f"proxy: wanted {name} of at least 1, got {getattr(self, name)}")
+        if self.width % self.heads:
+            raise UserError(f"proxy: wanted a width that its heads divide, got width {self.width}, heads {self.heads}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UserError(f"proxy: wanted a learning_rate above 0, got {self.learning_rate}")
         if self.schedule not in get_args(RateSchedule):

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from curriculum import __version__
-from curriculum.errors import CurriculumError, RunError, UserError
+from curriculum.errors import CurriculumError, RunError
 from curriculum.mix import Mix, Stream
 from curriculum.probe import Probe, Trajectory
 from curriculum.probe.bits_per_byte import Continuations, load_continuations
@@ -206,9 +206,9 @@ def _train(request: RunRequest, folder: Path, *, observe: Callable[[int], None],
 
 def questions(request: RunRequest) -> tuple[list[Probe], list[Continuations]]:
     """Return the probes and suites a run is asked. Raises UserError, FileError for such as its streams cannot be asked."""
-    from curriculum.proxy.encoding import encoder_for
+    from curriculum.proxy.encoding import check_vocabulary, encoder_for
 
-    _check_probes(request)
+    check_vocabulary(request.probes, request.mix)
     encode = encoder_for(request.mix)
     probes = [probe.draw(request.draw, seed=request.item_seed, encode=encode) for probe in request.probes]
     return probes, [load_continuations(suite.file, name=suite.name, encode=encode) for suite in request.suites]
@@ -221,17 +221,6 @@ def measured(progress: Progress, run_id: str) -> Measured:
         raise RunError(f"run {run_id}: a held-out loss is not finite; lower the learning_rate")
     bits = pd.DataFrame([asdict(row) for row in progress.bits], columns=list(BITS_COLUMNS))
     return Trajectory.of(progress.readings), loss, bits
-
-
-def _check_probes(request: RunRequest) -> None:
-    """The testbed's probes speak its vocabulary: asked of a model of other streams they mean nothing."""
-    probe = next((probe.name for probe in request.probes if probe.speaks_testbed), None)
-    foreign = [name for name, stream in request.mix.streams.items() if not str(stream.local).startswith("testbed:")]
-    if probe is not None and foreign:
-        raise UserError(
-            f"probe {probe!r} is built in for the testbed, but stream {foreign[0]!r} is your own; name a study whose probes "
-            "were made for your streams (for `curriculum run`: --study FILE)"
-        )
 
 
 def _digests(name: str, stream: Stream) -> Iterator[str]:
