@@ -148,6 +148,16 @@ def test_levanter_refuses_to_starve_a_stream(data: Path, tmp_path: Path, capsys:
     assert said["verdict"] == "approximated"
 
 
+def test_levanter_says_when_its_blocks_are_longer_than_a_phase(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mix, options = world.write_mix(data, "step"), {"paths": ("*=/x/{stream}",)}
+    said = world.exported(mix, "levanter", tmp_path / "long.yaml", capsys, **options, block_size=2048)
+    assert any("a smaller --block-size follows it" in reason for reason in said["why"]), said["why"]
+    said = world.exported(mix, "levanter", tmp_path / "short.yaml", capsys, **options)
+    assert not any("--block-size" in reason for reason in said["why"])
+
+
 @pytest.mark.parametrize("target", ["litdata", "torchtitan", "olmo-core"])
 def test_a_static_target_says_a_schedule_is_impossible_and_writes_nothing(
     target: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

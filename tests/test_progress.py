@@ -113,7 +113,7 @@ def test_without_a_terminal_a_line_is_written_at_stages_and_at_most_every_15_sec
             clock.now += 1.0
             progress.finished(outcome(1.0))
     lines = text.getvalue().splitlines()
-    assert [line.split(" done")[0] for line in lines] == ["reference: 0/4", "search: 0/50", "search: 15/50"]
+    assert [line.split(" done")[0] for line in lines] == ["reference: 0/4", "reference: 4/4", "search: 0/50", "search: 15/50"]
     assert "\x1b" not in text.getvalue()
 
 

@@ -13,7 +13,8 @@ Checked with marin-levanter 0.2.20 (levanter/data/mixture.py). Levanter's own re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
+from fractions import Fraction
+from itertools import groupby, pairwise
 from math import floor, lcm
 from typing import Any
 
@@ -25,6 +26,7 @@ from curriculum.export.layout import Inline, head_of, yaml_text
 from curriculum.export.places import ignored_orders, place_of
 from curriculum.export.staircase import RAMP_STEPS, Stage, in_batches, staircase, starved
 from curriculum.export.target import Outcome, Request
+from curriculum.plan.schedule import phase_ends
 
 _BLOCK = 2048  # Levanter's default
 _LARGEST_BLOCK = 2**16
@@ -52,7 +54,12 @@ def export(request: Request) -> Outcome:
     found = deviations(request, stages, randomness="dealt", deck=block)
     return Outcome(
         verdict="impossible" if starving else "approximated",
-        why=(*_starving(starving, block), largest(found), "the order inside a block and inside a stream is Levanter's shuffle"),
+        why=(
+            *_starving(starving, block),
+            *_coarse(request, unit),
+            largest(found),
+            "the order inside a block and inside a stream is Levanter's shuffle",
+        ),
         deviations=found,
         files=(path,),
         use=f"merge {path.name} into the config of levanter.main.train_lm; its caches must lie where `cache_dir` says",
@@ -125,6 +132,17 @@ def _starving(names: list[str], block: int) -> tuple[str, ...]:
     if not names:
         return ()
     return (f"{', '.join(map(repr, names))} would never be seen: due less than one sample in a block of {block}",)
+
+
+def _coarse(request: Request, unit: int) -> tuple[str, ...]:
+    """Say so where a phase is shorter than what a stage must be a multiple of."""
+    ends = [Fraction(0), *phase_ends(request.mix.phases)]
+    shortest = min(stop - start for start, stop in pairwise(ends)) * request.plan.samples
+    if shortest >= unit:
+        return ()
+    return (
+        f"stages are multiples of {unit} samples and the shortest phase has {int(shortest)}; a smaller --block-size follows it",
+    )
 
 
 def _impossible(starving: list[str], block: int) -> Outcome:

@@ -68,7 +68,8 @@ class Document:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             reason = ", ".join(part for part in (error.problem, error.context) if part)
-            raise FileError(f"not YAML: {reason}", path=path, line=mark.line + 1 if mark else None) from None
+            hint = "; look at the indentation of this line and the ones before" if "block" in reason else ""
+            raise FileError(f"not YAML: {reason}{hint}", path=path, line=mark.line + 1 if mark else None) from None
         except yaml.reader.ReaderError as error:
             line = content.count("\n", 0, error.position) + 1
             raise FileError(f"not YAML: unreadable character U+{error.character:04X}", path=path, line=line) from None

@@ -18,7 +18,7 @@ from rich.text import Text
 from curriculum.search.executor import Outcome
 from curriculum.units import format_seconds
 
-_PLAIN_SECONDS = 15.0  # without a terminal, at most one line in this time (and one at each stage)
+_PLAIN_SECONDS = 15.0  # without a terminal, at most one line in this time (and two at each stage)
 
 
 class SearchProgress:
@@ -72,7 +72,7 @@ class SearchProgress:
             self._made_seconds += outcome.result.seconds
             if self._began is None:
                 self._began = self._clock() - outcome.result.seconds
-        self._show()
+        self._show(now=self._stage_done == self._stage_runs)
 
     def trial(self, number: int, name: str, value: float | None) -> None:
         """A trial has been told its value."""
