@@ -24,7 +24,7 @@ from curriculum.errors import UserError
 from curriculum.export.deviation import deviations, largest
 from curriculum.export.layout import Inline, head_of, yaml_text
 from curriculum.export.places import ignored_orders, place_of
-from curriculum.export.staircase import RAMP_STEPS, Stage, in_batches, staircase, starved
+from curriculum.export.staircase import RAMP_STEPS, Stage, in_batches, left_over, staircase, starved
 from curriculum.export.target import Outcome, Request
 from curriculum.plan.schedule import phase_ends
 
@@ -63,7 +63,7 @@ def export(request: Request) -> Outcome:
         deviations=found,
         files=(path,),
         use=f"merge {path.name} into the config of levanter.main.train_lm; its caches must lie where `cache_dir` says",
-        notes=ignored_orders(request.mix) + _left_over(request, stop),
+        notes=ignored_orders(request.mix) + left_over(request.plan.samples, stop),
     )
 
 
@@ -151,11 +151,6 @@ def _impossible(starving: list[str], block: int) -> Outcome:
         why=_starving(starving, block),
         nearest=f"a larger --block-size (below {_LARGEST_BLOCK}) or more --ramp-steps; or --nearest to write it all the same",
     )
-
-
-def _left_over(request: Request, stop: int) -> tuple[str, ...]:
-    rest = request.plan.samples - stop
-    return (f"the last {rest} samples fill no batch and are not played",) if rest else ()
 
 
 def _head(request: Request, batch: int, block: int) -> str:

@@ -18,7 +18,16 @@ from typing import Any
 from curriculum.export.deviation import deviations, largest
 from curriculum.export.layout import Inline, head_of, yaml_text
 from curriculum.export.places import given_place, ignored_orders, place_of
-from curriculum.export.staircase import NOT_STARVING, RAMP_STEPS, Stage, in_batches, staircase, starved, starving_words
+from curriculum.export.staircase import (
+    NOT_STARVING,
+    RAMP_STEPS,
+    Stage,
+    in_batches,
+    left_over,
+    staircase,
+    starved,
+    starving_words,
+)
 from curriculum.export.target import Outcome, Request
 from curriculum.mix.fields import is_url
 from curriculum.units import keyed_seed
@@ -50,13 +59,8 @@ def export(request: Request) -> Outcome:
         deviations=found,
         files=(path,),
         use=f"merge {path.name} into the YAML of scripts/train/train.py: it sets max_duration, train_loader and the callback",
-        notes=ignored_orders(request.mix) + _left_over(request, stop),
+        notes=ignored_orders(request.mix) + left_over(request.plan.samples, stop),
     )
-
-
-def _left_over(request: Request, stop: int) -> tuple[str, ...]:
-    rest = request.plan.samples - stop
-    return (f"the last {rest} samples fill no batch and are not played",) if rest else ()
 
 
 def _config(request: Request, stages: tuple[Stage, ...], batch: int, length: int) -> dict[str, Any]:

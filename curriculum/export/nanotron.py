@@ -17,7 +17,7 @@ from typing import Any
 from curriculum.export.deviation import deviations, largest
 from curriculum.export.layout import head_of, yaml_text
 from curriculum.export.places import ignored_orders, place_of
-from curriculum.export.staircase import NOT_STARVING, Stage, in_batches, staircase, starved, starving_words
+from curriculum.export.staircase import NOT_STARVING, Stage, in_batches, left_over, staircase, starved, starving_words
 from curriculum.export.target import Outcome, Request
 from curriculum.units import keyed_seed
 
@@ -51,13 +51,8 @@ def export(request: Request) -> Outcome:
         deviations=found,
         files=tuple(request.output.written),
         use=f"merge each stage into your config and run them one after the other ({len(stages)} jobs), as run.sh shows",
-        notes=ignored_orders(request.mix) + _left_over(request, stop),
+        notes=ignored_orders(request.mix) + left_over(request.plan.samples, stop),
     )
-
-
-def _left_over(request: Request, stop: int) -> tuple[str, ...]:
-    rest = request.plan.samples - stop
-    return (f"the last {rest} samples fill no batch and are not played",) if rest else ()
 
 
 def _stage(request: Request, stage: Stage, number: int, folders: list[str], batch: int) -> dict[str, Any]:

@@ -56,6 +56,12 @@ def in_batches(samples: int, batch: int) -> int:
     return samples // batch * batch
 
 
+def left_over(samples: int, stop: int) -> tuple[str, ...]:
+    """Return what there is to say of samples behind the last whole batch, which ends at `stop`."""
+    rest = samples - stop
+    return (f"the last {rest} samples fill no batch and are not played",) if rest else ()
+
+
 def cuts(mix: Mix, plan: Plan, *, unit: int, stop: int, ramp_steps: int, static_steps: int = 1) -> list[int]:
     """Return where stages begin and end: 0, multiples of `unit`, `stop`; phases without a ramp have `static_steps`."""
     found, start = {0, stop}, 0
