@@ -15,7 +15,7 @@ from math import sqrt
 from curriculum.export.deviation import deviations, largest
 from curriculum.export.layout import head_of
 from curriculum.export.places import ignored_orders, place_of
-from curriculum.export.staircase import Stage, is_static
+from curriculum.export.staircase import is_static, whole_run
 from curriculum.export.target import Deviation, Outcome, Request
 from curriculum.units import keyed_seed
 
@@ -50,7 +50,7 @@ def export(request: Request) -> Outcome:
     if why and not request.nearest:
         return Outcome(verdict="impossible", why=why, nearest=_NEAREST)
     totals = request.plan.counts(0, request.plan.samples)
-    stages = (Stage(start=0, stop=request.plan.samples, amounts=totals),)
+    stages = (whole_run(request.plan),)
     path = request.output.text(_module(request, totals))
     found = deviations(request, stages, randomness="drawn")
     return Outcome(

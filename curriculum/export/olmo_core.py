@@ -23,7 +23,7 @@ from curriculum.errors import UserError
 from curriculum.export.deviation import deviations, exact, largest
 from curriculum.export.layout import Inline, head_of, yaml_text
 from curriculum.export.places import given_place, ignored_orders, place_of
-from curriculum.export.staircase import Stage, in_batches, is_static
+from curriculum.export.staircase import in_batches, is_static, whole_run
 from curriculum.export.target import Outcome, Request
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _export_mixture(request: Request, reason: str, batch: int) -> Outcome:
     sources = [_source(request, name, totals) for name in request.mix.streams if totals[name]]
     config = {"requested_tokens": stop * length, "global_batch_size": batch * length, "source_list": {"sources": sources}}
     request.output.text(yaml_text(config, head_of(request.mix, "OLMo-core")), "source_mixture.yaml")
-    stages = (Stage(start=0, stop=request.plan.samples, amounts=totals),)
+    stages = (whole_run(request.plan),)
     found, static = deviations(request, stages, randomness="dealt"), is_static(request.mix)
     why = f"the exact order is not written: {reason}"
     return Outcome(

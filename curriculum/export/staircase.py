@@ -56,6 +56,11 @@ def in_batches(samples: int, batch: int) -> int:
     return samples // batch * batch
 
 
+def whole_run(plan: Plan) -> Stage:
+    """Return the run as one stage: what a target with one set of weights plays."""
+    return Stage(start=0, stop=plan.samples, amounts=plan.counts(0, plan.samples))
+
+
 def left_over(samples: int, stop: int) -> tuple[str, ...]:
     """Return what there is to say of samples behind the last whole batch, which ends at `stop`."""
     rest = samples - stop
