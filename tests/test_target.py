@@ -331,7 +331,8 @@ def test_tokens_that_are_not_known_are_said(study_file: Path) -> None:
 
 @pytest.mark.parametrize("exposure", ["fixed", "free"])
 def test_check_shows_epochs_of_proxy_and_target(study_file: Path, capsys: pytest.CaptureFixture[str], exposure: str) -> None:
-    study_file.write_text(f"exposure: {exposure}\nexposure_shares: {{web: 1, code: 1}}\n{STUDY}")
+    text = STUDY + "proxy: {command: 'python train.py {mix} {seed} {out}'}\n"  # which reads probes of its own
+    study_file.write_text(f"exposure: {exposure}\nexposure_shares: {{web: 1, code: 1}}\n{text}")
     assert check(study_file, as_json=True) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["target_samples"] == 6400
@@ -341,7 +342,7 @@ def test_check_shows_epochs_of_proxy_and_target(study_file: Path, capsys: pytest
     shown = capsys.readouterr().out
     assert "target epochs" in shown and "40 of 200" in shown and shown.count("16.00") == 2
     assert ("natural mix" in shown) == (exposure == "free")
-    study_file.write_text(STUDY.replace("target: {samples: 6400}\n", "exposure_shares: {web: 1, code: 1}\n"))
+    study_file.write_text(text.replace("target: {samples: 6400}\n", "exposure_shares: {web: 1, code: 1}\n"))
     assert check(study_file) == 0
     shown = capsys.readouterr().out
     assert "target" not in shown and "3.20" in shown and "40 of" not in shown

@@ -31,7 +31,6 @@ def check_study(document: Document, *, as_json: bool, sizes: Mapping[str, int]) 
 
     study = load_study(document.path)
     found = find_streams(study.streams, document, sizes)
-    _check_probes(study, found)
     summary = {
         "kind": "study",
         "path": str(document.path),
@@ -46,6 +45,7 @@ def check_study(document: Document, *, as_json: bool, sizes: Mapping[str, int]) 
         "probes": [probe.name for probe in study.probes],
         "metric": study.objective.metric,
     }
+    _check_probes(study, found)  # last: what is wrong in the file has a line, and is found without drawing anything
     if as_json:
         print(json.dumps(summary))
     else:
