@@ -1,12 +1,14 @@
 """Kill -9 a search again and again, at random instants, and see whether anything is ever lost.
 
-    python benchmarks/soak.py [--kills 100] [--seed 0] [--folder DIR] [--verbose]
+    python benchmarks/soak.py [--kills 100] [--seed 0] [--population 1] [--folder DIR] [--verbose]
 
 Idea: a small study is searched once without harm. Then the same search is begun anew and killed - a worker, the
 coordinator, or the whole process group - and gone on with, until it ends by itself; its document must be that of the
 unharmed search to the bit. So on with fresh studies until there were enough kills. Instants are drawn by the seed: while
 the search starts, while runs are trained, and the moment the study's database is seen to be written.
-A coordinator's third dead worker is spared, since a run whose workers died three times is given up by design.
+A coordinator's third dead worker is spared, since a run whose workers died three times is given up by design. With
+`--population N` runs that are known at once (of reference, candidates and proof) are trained N at a time as one computation;
+on a CPU trials stay single runs, so that both kinds are killed.
 Prints a Markdown table; the exit code is 1 if anything was lost, done twice, refused or different.
 """
 
@@ -43,7 +45,7 @@ streams:
   facts: {local: "testbed:facts"}
 length: {samples: 512}
 exposure_shares: {arith: 1, icl: 1, facts: 2}
-proxy: {layers: 1, width: 16, heads: 1, batch: 16, readings: 4}
+proxy: {layers: 1, width: 16, heads: 1, batch: 16, readings: 4, population: POPULATION}
 probes:
   - {name: succession, family: succession, builtin: "testbed:succession", floor: 0.0, items: 16}
   - {name: flipped, family: flipped, builtin: "testbed:flipped", floor: 0.0, items: 16}
@@ -85,6 +87,7 @@ class Search:
     """One study that is searched, killed, gone on with. `finished` is the version of each run.json that was seen."""
 
     folder: Path
+    population: int
     process: subprocess.Popen[bytes] | None = None
     worker_deaths: int = 0
     finished: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -97,7 +100,7 @@ class Search:
     def start(self) -> None:
         """Begin the search, or go on with it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "soak.yaml").write_text(STUDY)
+        (self.folder / "soak.yaml").write_text(STUDY.replace("POPULATION", str(self.population)))
         command = [sys.executable, "-m", "curriculum.cli", "search", "soak.yaml", "--budget", str(BUDGET), "--workers", "2"]
         with (self.folder / "out.json").open("wb") as out, (self.folder / "errors").open("wb") as errors:
             self.process = subprocess.Popen(
@@ -272,10 +275,10 @@ def compare(search: Search, reference: Search, tally: Tally) -> None:
     tally.doubled += [f"run {name}, which was not to be done" for name in search.finished if name not in reference.finished]
 
 
-def soak(kills: int, seed: int, folder: Path, *, verbose: bool) -> Tally:
+def soak(kills: int, seed: int, folder: Path, *, population: int = 1, verbose: bool = False) -> Tally:
     """Search, kill and compare until there were `kills`, and the last search has ended."""
     tally = Tally()
-    reference = Search(folder=folder / "reference")
+    reference = Search(folder=folder / "reference", population=population)
     reference.start()
     reference.running.wait()
     compare(reference, reference, tally)
@@ -283,7 +286,7 @@ def soak(kills: int, seed: int, folder: Path, *, verbose: bool) -> Tally:
     study = 0
     while sum(tally.kills.values()) < kills and not tally.wrong:
         study += 1
-        search = Search(folder=folder / f"study-{study:03d}")
+        search = Search(folder=folder / f"study-{study:03d}", population=population)
         try:
             torment(search, kills, seed, tally, verbose=verbose)
             compare(search, reference, tally)
@@ -326,9 +329,10 @@ def torment(search: Search, kills: int, seed: int, tally: Tally, *, verbose: boo
             search.start()
 
 
-def report(tally: Tally, seconds: float) -> str:
+def report(tally: Tally, seconds: float, population: int = 1) -> str:
     """Return the Markdown table."""
     rows = [
+        ("runs trained as one computation, at most", str(population)),
         ("kills", str(sum(tally.kills.values()))),
         *(
             (f"- of {victim}" if victim != "both" else "- of the whole process group", str(tally.kills[victim]))
@@ -355,6 +359,7 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="decides victims and instants")
+    parser.add_argument("--population", type=int, default=1, help="so many runs are trained as one computation")
     parser.add_argument("--folder", type=Path, help="where the searches lie; default: a temporary folder")
     parser.add_argument("--verbose", action="store_true", help="a line a kill")
     arguments = parser.parse_args()
@@ -364,8 +369,10 @@ def main() -> int:
     started = monotonic()
     with TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        tally = soak(arguments.kills, arguments.seed, folder.resolve(), verbose=arguments.verbose)
-    print(report(tally, monotonic() - started))
+        tally = soak(
+            arguments.kills, arguments.seed, folder.resolve(), population=arguments.population, verbose=arguments.verbose
+        )
+    print(report(tally, monotonic() - started, arguments.population))
     for words in tally.wrong:
         print(f"wrong: {words}")
     return 1 if tally.wrong else 0

@@ -19,7 +19,7 @@ from curriculum.errors import DataError, FileError, UserError
 from curriculum.mix import Phase, Stream
 from curriculum.search import controls
 from curriculum.search.caps import Caps
-from curriculum.search.exposure import Matrix, exact_rows, scale_to_exposure
+from curriculum.search.exposure import Matrix, exact_rows, scale_all_to_exposure, scale_to_exposure
 from curriculum.search.proportions import Given, unit_rows
 from curriculum.search.space import SLICES, SearchSpace
 from curriculum.search.study import SHAPES, Space, Study
@@ -110,6 +110,49 @@ def test_features_are_what_the_plan_counts(form: Space, exposure: str, seed: int
     # within a block of 256 samples streams are interleaved at random: up to whole runs, counts are exact to a sample
     assert np.abs(np.cumsum(features * SAMPLES / SLICES, axis=0)[-1] - counts.sum(axis=0)).max() <= 1.01
     assert np.abs(np.cumsum(features * SAMPLES / SLICES - counts, axis=0)).max() < 70
+
+
+@settings(max_examples=60, deadline=None)
+@given(spaces(), st.sampled_from(["fixed", "free"]), st.booleans(), st.integers(0, 10**6))
+def test_curricula_worked_out_together_are_those_of_each_by_itself(form: Space, exposure: str, capped: bool, seed: int) -> None:
+    caps = {"s1": 2, "s4": 3} if capped and exposure == "free" else {}
+    space = space_of(study_of(5, form, exposure=exposure, caps=caps), sizes_of(5, seed))
+    asked = [drawn(space, seed + index, extreme=index % 3 == 0) for index in range(9)]
+    together = space.features_of(asked)
+    assert together.tobytes() == np.stack([space.features(entry) for entry in asked]).tobytes()
+    assert space.features_of(asked[::-1])[::-1].tobytes() == together.tobytes()
+    assert space.features_of([]).shape == (0, together.shape[1])
+
+
+@pytest.mark.parametrize("streams", [1, 3, 5, 9, 64])
+@pytest.mark.parametrize("knots", [2, 5])
+def test_scaling_many_is_to_the_bit_scaling_each_as_the_definition_says(streams: int, knots: int) -> None:
+    random = np.random.default_rng(streams + knots)
+    weights = [Fraction(int(value)) for value in random.integers(1, 40, streams)]
+    shares = [weight / sum(weights) for weight in weights]
+    tilts = np.exp(3 * random.uniform(-1, 1, (40, knots, 1)) * random.uniform(-1, 1, (40, 1, streams)))
+    flat = -np.log(random.uniform(1e-6, 1, (20, knots, streams)))
+    matrices = unit_rows(np.concatenate([tilts, flat]))
+    durations = random.integers(100, 900, (60, knots)).tolist()
+    wanted = [swept(matrix, lengths, shares) for matrix, lengths in zip(matrices, durations, strict=True)]
+    found = scale_all_to_exposure(matrices, durations, shares)
+    assert found.tobytes() == np.stack([matrix for matrix, _ in wanted]).tobytes()
+    assert streams == 1 or len({sweeps for _, sweeps in wanted}) > 5  # they end at their own times
+    singly = [scale_to_exposure(matrix, lengths, shares) for matrix, lengths in zip(matrices, durations, strict=True)]
+    assert found.tobytes() == np.stack(singly).tobytes()
+    alike = scale_all_to_exposure(matrices, durations[0], shares)
+    assert alike.tobytes() == scale_all_to_exposure(matrices, [durations[0]] * 60, shares).tobytes()
+
+
+def swept(matrix: Matrix, durations: list[int], shares: list[Fraction]) -> tuple[Matrix, int]:
+    """Sinkhorn and Knopp for one matrix, a sweep at a time; and how many it took."""
+    weights, targets = np.asarray(durations, float) / sum(durations), np.asarray([float(share) for share in shares])
+    for sweep in range(500):
+        matrix = matrix * (targets / (weights @ matrix))
+        matrix = matrix / matrix.sum(axis=1, keepdims=True)
+        if (np.abs(weights @ matrix - targets) <= 1e-10 * targets).all():
+            return matrix, sweep
+    return matrix, 500
 
 
 @settings(max_examples=80, deadline=None)

@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -161,6 +161,18 @@ def test_a_done_trial_has_its_measures_from_its_run(root: Path, capsys: pytest.C
 def test_after_a_kill_nothing_runs(root: Path) -> None:
     found = read_trials(root / "runs/tiny")
     assert found.at_work is False and [trial.state for trial in found.trials] == ["done", "failed", "waiting", "waiting"]
+
+
+def test_a_trial_whose_run_is_whole_and_not_told_yet_is_called_trained(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    perform(request(load_study(root / "tiny.yaml"), 2), root / "runs/tiny")
+    for held in (FileLock(root / "runs/tiny/.lock"), nullcontext()):
+        with held:
+            states = [trial.state for trial in read_trials(root / "runs/tiny").trials]
+        assert states == ["done", "failed", "trained", "waiting"]
+    assert call("trials", "tiny.yaml") == 0
+    assert "1 done, 1 trained, 1 failed, 1 waiting" in capsys.readouterr().out
+    tell(root, 2, 0.5)
+    assert read_trials(root / "runs/tiny").trials[2].state == "done"
 
 
 CUT_OFF = """\
@@ -346,6 +358,34 @@ def test_the_dashboard_shows_a_study_as_it_grows_and_changes_nothing(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0 and "Traceback" not in errors and "POST" not in errors
     assert dump(root) == content and not list(root.rglob("study.db-*"))
+
+
+def test_the_dashboard_offers_nothing_that_it_refuses(served: tuple[subprocess.Popen[str], str]) -> None:
+    _, address = served
+    with urllib.request.urlopen(f"{address}/dashboard", timeout=30) as answer:
+        page = answer.read()
+        assert answer.status == 200 and len(page) == int(answer.headers["Content-Length"])
+    assert page.count(b"Read only: a study of curriculum") == 1 and page.rstrip().endswith(b"</html>")
+    asked = urllib.request.Request(f"{address}/dashboard", headers={"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        assert answer.status == 200 and answer.read() == page
+
+
+def test_no_button_that_would_change_a_study_is_seen(served: tuple[subprocess.Popen[str], str]) -> None:
+    browsers = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    with browsers.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{served[1]}/dashboard")
+        page.get_by_role("button", name="Reload").wait_for()
+        page.get_by_text("tiny").first.wait_for()
+        for button in ('button:has-text("Create")', '[aria-label="delete study"]', '[aria-label="rename study"]'):
+            assert page.locator(button).count() == 1 and not page.locator(button).is_visible()
+        assert "Read only" in page.evaluate("getComputedStyle(document.body, '::after').content")
+        browser.close()
 
 
 def test_a_taken_port_is_told(root: Path) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curriculum.commands.known_streams import KnownStream, find_streams
+from curriculum.errors import DataError, FileError
 from curriculum.mix import Document
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def check_study(document: Document, *, as_json: bool, sizes: Mapping[str, int]) 
     from curriculum.search.target import target_samples
 
     study = load_study(document.path)
-    found = find_streams(study.streams, document, sizes)
+    found = _find(study, document, sizes)
     summary = {
         "kind": "study",
         "path": str(document.path),
@@ -51,6 +52,16 @@ def check_study(document: Document, *, as_json: bool, sizes: Mapping[str, int]) 
     else:
         _print(Console(highlight=False), summary)
     return 0
+
+
+def _find(study: Study, document: Document, sizes: Mapping[str, int]) -> dict[str, KnownStream]:
+    """Return what is known of the study's streams. Raises FileError, which says what makes data that is not there."""
+    try:
+        return find_streams(study.streams, document, sizes)
+    except FileError as error:
+        if not isinstance(error.__cause__, DataError):
+            raise
+        raise FileError(str(study.way_out(error.__cause__)), path=error.path, line=error.line) from error
 
 
 def _check_probes(study: Study, found: Mapping[str, KnownStream]) -> None:

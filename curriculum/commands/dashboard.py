@@ -2,8 +2,10 @@
 
 Idea: the pages are optuna-dashboard's own, served on the loopback from a database that they cannot change: a button pressed
 there (delete, tell, rename) would spoil a search that is the same to the bit however often it is stopped. Such a request
-is answered with 403. The price is that notes cannot be kept in the dashboard either. From another machine:
-`ssh -L 8080:localhost:8080 MACHINE`.
+is answered with 403. optuna-dashboard has no mode that only shows (0.21 has none), so its page is sent with a line at its
+foot that says so, and with the buttons hidden that it is known to have for making, naming and deleting studies; those that
+a later version has under other names stay in sight, and are answered with 403 all the same. The price is that notes cannot
+be kept in the dashboard either. From another machine: `ssh -L 8080:localhost:8080 MACHINE`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,13 @@ from curriculum.search.trials import open_storage, read_trials
 
 HOST = "127.0.0.1"
 _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+_PARTIAL = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_RANGE")  # what may be answered without the whole page
+_STYLE = b"""<style>
+button:has([data-testid="AddBoxIcon"]), [aria-label="rename study"], [aria-label="delete study"], [aria-label="skip trial"]
+{display: none !important}
+body::after {content: "Read only: a study of curriculum. Nothing can be made, changed or deleted here."; position: fixed;
+bottom: 0; right: 0; z-index: 9999; padding: 2px 8px; background: #444; color: #fff; font: 12px sans-serif}
+</style></head>"""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -93,12 +102,29 @@ def _pages() -> Callable[[Any], _Application]:
 
 
 def read_only(application: _Application) -> _Application:
-    """Return the application without requests that would change something."""
+    """Return the application without requests that would change something, and with a page that says so."""
 
     def guarded(environment: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environment["REQUEST_METHOD"] == "GET" and environment.get("PATH_INFO", "").startswith("/dashboard"):
+            return _with_style(application, environment, start_response)
         if environment["REQUEST_METHOD"] in ("GET", "HEAD"):
             return application(environment, start_response)
         start_response("403 Forbidden", [("Content-Type", "application/json")])
         return [b'{"reason": "this dashboard shows a study of curriculum, and changes nothing in it"}']
 
     return guarded
+
+
+def _with_style(application: _Application, environment: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer with the page of the application, whole, that our style was added to."""
+    whole = {key: value for key, value in environment.items() if key not in _PARTIAL}
+    answer: list[Any] = []
+    body = application(whole, lambda *given: answer.extend(given[:2]))
+    try:
+        styled = b"".join(body).replace(b"</head>", _STYLE, 1)
+    finally:
+        getattr(body, "close", lambda: None)()  # a file, where it is one
+    status, headers = answer
+    length = [("Content-Length", str(len(styled)))]
+    start_response(status, [entry for entry in headers if entry[0].lower() != "content-length"] + length)
+    return [styled]

@@ -20,7 +20,7 @@ from curriculum.plan.schedule import phase_ends, proportions
 from curriculum.report.schedule_chart import schedule_strip, strip_legend
 from curriculum.search.trials import StudyTrials, TrialRecord
 
-_COLOURS = {"done": "", "running": "cyan", "failed": "red", "waiting": "dim"}
+_COLOURS = {"done": "", "trained": "", "running": "cyan", "failed": "red", "waiting": "dim"}
 _STRIP = 20  # columns of the picture
 _SECONDS_WIDTH, _PICTURE_WIDTH, _FOLDER_WIDTH = 105, 130, 165  # of a terminal that has room for these columns too
 _MEASURES = ("time_general", "area", "final_margin")

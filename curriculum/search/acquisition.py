@@ -86,10 +86,10 @@ class SurrogateProposer:
     def _climb(self, surrogate: Surrogate, score: Score, random: np.random.Generator) -> Parameters:
         """Return the candidate with the highest score that was found."""
         tried = surrogate.tried
-        merits = merit(surrogate)(surrogate.points(tried))
-        found: list[Parameters] = [*self._pool, *(tried[index] for index in np.argsort(-merits, kind="stable")[:_PARENTS])]
-        scores = score(self._points(surrogate, found))
-        parents = [*range(len(found) - min(_PARENTS, len(tried)), len(found))]
+        best = np.argsort(-merit(surrogate)(surrogate.tried_points), kind="stable")[:_PARENTS]
+        found: list[Parameters] = [*self._pool, *(tried[index] for index in best)]
+        scores = score(np.concatenate([self._played_pool(surrogate), surrogate.tried_points[best]]))
+        parents = [*range(len(self._pool), len(found))]
         for _ in range(_ROUNDS):
             parents = [*parents, *np.argsort(-scores, kind="stable")[:_PARENTS].tolist()]
             children = [
@@ -100,10 +100,6 @@ class SurrogateProposer:
             scores = np.concatenate([scores, score(surrogate.points(children))])
             parents = []
         return found[int(np.argmax(scores))]
-
-    def _points(self, surrogate: Surrogate, found: Sequence[Parameters]) -> Array:
-        pool = self._played_pool(surrogate)
-        return np.concatenate([pool, surrogate.points(found[len(pool) :])]) if len(found) > len(pool) else pool
 
     def _played_pool(self, surrogate: Surrogate) -> Array:
         if self._kept is None or self._kept[0] != surrogate.known:
@@ -119,9 +115,8 @@ class SurrogateProposer:
 
 def worth(surrogate: Surrogate) -> Score:
     """Return what scores points by how much trying them promises."""
-    tried = surrogate.points(surrogate.tried)
-    means, _ = surrogate.posterior(tried)
-    holds = surrogate.feasibility(tried) >= _LIKELY
+    means, _ = surrogate.posterior(surrogate.tried_points)
+    holds = surrogate.feasibility(surrogate.tried_points) >= _LIKELY
     best = float(means[holds].max()) if holds.any() else None
 
     def score(points: Array) -> Array:
@@ -157,8 +152,7 @@ def spread_out(space: SearchSpace, taken: Sequence[Parameters], random: np.rando
     drawn = [space.draw(random) for _ in range(16)]
     if not taken:
         return drawn[0]
-    here = np.sqrt(np.stack([space.features(entry) for entry in taken]))
-    there = np.sqrt(np.stack([space.features(entry) for entry in drawn]))
+    here, there = np.sqrt(space.features_of(taken)), np.sqrt(space.features_of(drawn))
     nearest = ((there[:, None, :] - here[None, :, :]) ** 2).sum(axis=2).min(axis=1)
     return drawn[int(np.argmax(nearest))]
 
@@ -197,7 +191,7 @@ class _Ranges:
 def ranges_of(space: SearchSpace, parameters: Parameters) -> Mapping[str, tuple[float, float] | tuple[str, ...]]:
     """Return each parameter's range (low, high), or its choices; `parameters` are any of the space."""
     ranges = _Ranges(parameters)
-    space.propose(ranges)
+    space.ask(ranges)
     return ranges.found
 
 

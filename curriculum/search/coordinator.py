@@ -37,6 +37,7 @@ from curriculum.search.proposals import Proposals
 from curriculum.search.reuse import Prior, Split, prior_evidence, settled_prior
 from curriculum.search.run_queue import RunQueue
 from curriculum.search.runner import Runner, stream_digests, stream_sizes
+from curriculum.search.settled import as_begun
 from curriculum.search.shared_runs import SharedRuns
 from curriculum.search.shared_study import remember_together
 from curriculum.search.space import SearchSpace
@@ -87,6 +88,9 @@ class Coordinator:
         self._means, self._observer = means, observer or Silent()
         self._interrupted = False
         self._place = StudyFolder(means.runs / study.name)
+        study, taken_over = as_begun(study, self._place.recorded())
+        for words in taken_over:
+            self._observer.notice(words)
         sizes, self.tokens_per_sample = stream_sizes(study)
         self.study = with_target(study, sizes, self.tokens_per_sample)
         self.populations = settle(study, self._place.recorded())
@@ -112,6 +116,18 @@ class Coordinator:
             result = self._conclude(proof, [*trials, *finalists], len(trials), created, monotonic() - started)
             write_json(self._place.path / "result.json", result.document)
             return result
+
+    def standing(self, budget: int) -> dict[str, Any] | None:
+        """Return the document of a search that ended with more trials than `budget`, of which nothing is left to find.
+
+        None where there is none. Raises ChangedError, DataError as `run` does.
+        """
+        document = self._place.result()
+        if document is None or int(document.get("trials", 0)) <= budget:
+            return None
+        with self._place.owned():
+            self._remember(self._prior())
+        return document
 
     def nominate(self, budget: int) -> list[Trial]:
         """Search without proving anything: return the finalists, best first. Raises what `run` raises, and goes on likewise."""

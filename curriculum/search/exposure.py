@@ -30,15 +30,34 @@ _NOTHING = 1e-300  # keeps a stream without a share at nothing / nothing = 0
 
 def scale_to_exposure(matrix: Matrix, durations: Sequence[int], shares: Sequence[Fraction]) -> Matrix:
     """Return the matrix (knots, streams), positive, with unit rows and duration-weighted column means equal to shares."""
-    found = np.asarray(matrix, dtype=np.float64)
-    weights = np.asarray(durations, dtype=np.float64) / sum(durations)
+    return np.asarray(scale_all_to_exposure(np.asarray(matrix)[None], durations, shares)[0])
+
+
+def scale_all_to_exposure(
+    matrices: Matrix, durations: Sequence[int] | Sequence[Sequence[int]], shares: Sequence[Fraction]
+) -> Matrix:
+    """Return matrices (curricula, knots, streams), each as `scale_to_exposure` returns it, to the bit.
+
+    `durations` are those of all curricula (knots,) or of each (curricula, knots). A sweep over hundreds of small matrices
+    takes little longer than one over a single matrix; each leaves as soon as it is close, so that none depends on the others.
+    """
+    found = np.ascontiguousarray(matrices, dtype=np.float64)
+    lengths = np.asarray(durations, dtype=np.float64)
+    weights = np.broadcast_to(lengths / lengths.sum(axis=-1, keepdims=True), found.shape[:2])[:, None, :]
     targets = np.asarray([float(share) for share in shares])
+    result, left, exposure = np.empty_like(found), np.arange(len(found)), weights @ found
     for _ in range(_SWEEPS):
-        found = found * (targets / np.maximum(weights @ found, _NOTHING))
-        found = found / found.sum(axis=1, keepdims=True)
-        if (np.abs(weights @ found - targets) <= _CLOSE * targets).all():
+        found = found * (targets / np.maximum(exposure, _NOTHING))
+        found /= found.sum(axis=2, keepdims=True)
+        exposure = weights @ found
+        far = (np.abs(exposure - targets) > _CLOSE * targets).any(axis=(1, 2))
+        if not far.all():
+            result[left[~far]] = found[~far]
+            left, found, exposure, weights = left[far], found[far], exposure[far], weights[far]
+        if not len(left):
             break
-    return found
+    result[left] = found
+    return result
 
 
 def exact_rows(matrix: Matrix, durations: Sequence[int], shares: Sequence[Fraction]) -> list[list[int]]:

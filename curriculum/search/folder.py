@@ -59,6 +59,14 @@ class StudyFolder:
             raise _damaged(path, "no mapping")
         return found
 
+    def result(self) -> dict[str, Any] | None:
+        """Return what result.json holds: what the search last found, None where it has not ended yet (or a damaged file)."""
+        try:
+            found = json.loads((self.path / "result.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
     def remember(self, study: Study, data: Mapping[str, str], populations: Populations | None = None) -> str:
         """Write down study, data digests and `populations`, or make sure that the former two are unchanged.
 

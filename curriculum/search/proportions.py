@@ -12,7 +12,7 @@ streams with the same levels keep one ratio.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -84,19 +84,28 @@ class Proportions:
     ) -> None:
         self.rows, self.rank, self.based = rows, rank, based
         self.items = Items(streams, groups)
+        self._asked = [*self._asked_rows(), *(self._asked_weights("base") if based and rank is not None else ())]
         own_base = groups is None and (based or rank is None)
         logs = np.log(np.maximum(np.asarray(shares, dtype=np.float64), _NO_SHARE))
         self._prior = np.zeros(len(streams)) if own_base else logs
         self._even = np.exp(self._prior) / np.exp(self._prior).sum()
 
-    def matrix(self, trial: Suggest) -> Matrix:
-        """Return the positive matrix, of unit rows, that a trial's parameters mean."""
+    def numbers(self, trial: Suggest) -> list[float]:
+        """Ask a trial for its parameters, in their order."""
+        return [trial.suggest_float(name, low, high) for name, low, high in self._asked]
+
+    def matrices(self, numbers: Matrix) -> Matrix:
+        """Return the positive matrices (curricula, rows, streams), of unit rows, that `numbers` (curricula, parameters) mean.
+
+        Each is the same to the bit whatever the others are.
+        """
+        items = len(self.items.names)
         if self.rank is None:
-            logs = np.stack([self._free(trial, f"u_{row}") for row in range(self.rows)])
+            logs = _logs_of_weights(numbers).reshape(-1, self.rows, items)
         else:
-            logs = self._tilts(trial, self.rank)
+            logs = self._tilts(numbers, self.rank)
             if self.based:
-                logs = logs + self._free(trial, "base")
+                logs = logs + _logs_of_weights(numbers[:, -items:])[:, None, :]
         return unit_rows(np.maximum(unit_rows(np.exp(self._prior + logs @ self.items.member)), _LEAST * self._even))
 
     def parameters(self, matrix: Matrix) -> dict[str, float]:
@@ -112,13 +121,21 @@ class Proportions:
         found, tilts = self._terms(items, self.rank)
         return found | (self._numbers("base", (items - tilts).mean(axis=0)) if self.based else {})
 
-    def _free(self, trial: Suggest, prefix: str) -> Vector:
-        """Return the logarithms of one factor after another of weights uniform on their simplex."""
-        numbers = [trial.suggest_float(f"{prefix}_{name}", 1e-6, 1 - 1e-6) for name in self.items.names]
-        return np.asarray(np.log(np.clip(-np.log(np.asarray(numbers)), _SMALLEST, None)))
+    def _asked_rows(self) -> Iterator[tuple[str, float, float]]:
+        """Yield name and range of the parameters of rows that are free, or else of the terms that they consist of."""
+        if self.rank is None:
+            for row in range(self.rows):
+                yield from self._asked_weights(f"u_{row}")
+            return
+        for term in range(self.rank):
+            yield from ((f"time_{term}_{row}", -1.0, 1.0) for row in range(self.rows))
+            yield from ((f"stream_{term}_{name}", -1.0, 1.0) for name in self.items.names)
+
+    def _asked_weights(self, prefix: str) -> Iterator[tuple[str, float, float]]:
+        return ((f"{prefix}_{name}", 1e-6, 1 - 1e-6) for name in self.items.names)
 
     def _numbers(self, prefix: str, logs: Vector) -> dict[str, float]:
-        """Undo `_free`: of all weights in the right ratios take those whose sum is what a draw's is on average."""
+        """Undo `_logs_of_weights`: of all weights in the right ratios take those whose sum is a draw's on average."""
         found: dict[str, float] = {}
         for factor in self.items.factors:
             weights = np.exp(logs[factor] - logs[factor].max())
@@ -129,12 +146,13 @@ class Proportions:
             found |= {f"{prefix}_{name}": float(np.exp(-w)) for name, w in zip(names, weights, strict=True)}
         return found
 
-    def _tilts(self, trial: Suggest, rank: int) -> Matrix:
-        logs = np.zeros((self.rows, len(self.items.names)))
+    def _tilts(self, numbers: Matrix, rank: int) -> Matrix:
+        """Return the sums of terms, shape (curricula, rows, items)."""
+        size = self.rows + len(self.items.names)
+        logs = np.zeros((len(numbers), self.rows, len(self.items.names)))
         for term in range(rank):
-            times = [trial.suggest_float(f"time_{term}_{row}", -1.0, 1.0) for row in range(self.rows)]
-            loads = [trial.suggest_float(f"stream_{term}_{name}", -1.0, 1.0) for name in self.items.names]
-            logs += _LOG_RANGE * np.outer(times, loads)
+            times, loads = np.split(numbers[:, term * size : (term + 1) * size], [self.rows], axis=1)
+            logs += _LOG_RANGE * (times[:, :, None] * loads[:, None, :])
         return logs
 
     def _terms(self, items: Matrix, rank: int) -> tuple[dict[str, float], Matrix]:
@@ -159,6 +177,11 @@ class Proportions:
         return _balanced(_midranged(left[:, 0]), self.items.midranged(right[0]) * sizes[0] / _LOG_RANGE)
 
 
+def _logs_of_weights(numbers: Matrix) -> Matrix:
+    """Return the logarithms of weights uniform on their simplex, each factor of items by itself, when normalised."""
+    return np.asarray(np.log(np.clip(-np.log(np.ascontiguousarray(numbers)), _SMALLEST, None)))
+
+
 def _balanced(first: Vector, second: Vector) -> tuple[Vector, Vector]:
     """Return two vectors of the same outer product whose largest entries are alike, and at most 1 (by cutting)."""
     sizes = np.abs(first).max(), np.abs(second).max()
@@ -171,8 +194,8 @@ def _midranged(vector: Vector) -> Vector:
 
 
 def unit_rows(matrix: Matrix) -> Matrix:
-    """Return the matrix with every row divided by its sum."""
-    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
+    """Return the matrix, or a stack of them, with every row divided by its sum."""
+    return np.asarray(matrix / matrix.sum(axis=-1, keepdims=True))
 
 
 class Given:

@@ -18,19 +18,22 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import optuna
 import sqlalchemy
 import sqlalchemy.exc
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from curriculum.errors import ChangedError, ResourceError, UserError
 from curriculum.mix import Order, Phase
 from curriculum.search.pareto import seen_by
+from curriculum.search.proportions import Given
 from curriculum.search.proposer import Evidence, Parameters
-from curriculum.search.samplers import make_proposer
+from curriculum.search.samplers import distributions_of, make_proposer
 from curriculum.search.shared_runs import SharedRuns
 from curriculum.search.space import SearchSpace
 from curriculum.search.storage import database_url, engine_options, shown_url
@@ -40,6 +43,7 @@ from curriculum.units import keyed_seed
 _NAME = "name"
 _POINTS = "objectives"
 _STUDY = "study"
+_CONSTRAINT = "constraints"  # Optuna's own prefix, for `FrozenTrial.constraints`
 _SHOWN_CHANGES = 12
 T = TypeVar("T")
 
@@ -85,7 +89,7 @@ class Proposals:
         """Put baselines (name -> parameters) first; those that are there already (tried or waiting) are not put again."""
 
         def put(confirm: Callable[[], None]) -> None:
-            known = {trial.user_attrs.get(_NAME) for trial in self._optuna.trials}
+            known = {trial.user_attrs.get(_NAME) for trial in self._trials()}
             for name, parameters in baselines.items():
                 if name not in known:
                     confirm()
@@ -101,38 +105,70 @@ class Proposals:
 
     def evidence(self, budget: int | None = None) -> list[Evidence]:
         """Return what is known: the prior, then the first `budget` trials as they stand, in order of their numbers."""
-        trials = self._guarded(lambda: self._optuna.trials)
+        trials = self._guarded(self._trials)
         return [*self._prior, *_evidence(trials[:budget])]
 
     def propose(self, number: int) -> Proposal:
         """Return proposal `number`: thought of now, or the one that was being tried when the search stopped."""
-        trials = self._guarded(lambda: self._optuna.trials)
+        trials = self._guarded(self._trials)
         thought = self._think(number, trials) if number == len(trials) else None
-        trial = self._locked(lambda confirm: self._begin(number, thought, confirm))
-        phases, order = self._space.propose(optuna.trial.FixedTrial(trial.params))
-        return Proposal(number=number, name=_name(number, trial.user_attrs), phases=phases, order=order)
+        known = None if self._shared else trials  # which nobody else may add to
+        trial = self._locked(lambda confirm: self._begin(number, thought, known, confirm))
+        return self._proposal(trial)
 
-    def _begin(self, number: int, thought: Parameters | None, confirm: Callable[[], None]) -> FrozenTrial:
+    def _begin(
+        self, number: int, thought: Parameters | None, known: Sequence[FrozenTrial] | None, confirm: Callable[[], None]
+    ) -> FrozenTrial:
         """Put what was thought of, unless another process has, and start the trial, unless it is running or over."""
-        trials = self._optuna.trials
+        trials = self._trials() if known is None else known
         if thought is not None and number == len(trials):
             confirm()
-            self._optuna.enqueue_trial(dict(thought))
-            trials = self._optuna.trials
-        if trials[number].state.is_finished():
+            self._optuna.add_trial(self._running(thought))
+            trials = self._trials()
+            self._check_number(len(trials) - 1, number)
+        if trials[number].state.is_finished() or trials[number].params.keys() >= self._distributions.keys():
             return trials[number]
         confirm()
-        if trials[number].state == TrialState.WAITING:
+        return self._asked(trials[number])
+
+    def _asked(self, waiting: FrozenTrial) -> FrozenTrial:
+        """Start a trial that was enqueued, or that was being started when the search stopped."""
+        if waiting.state == TrialState.WAITING:
             trial = self._optuna.ask()
         else:
-            trial = optuna.trial.Trial(self._optuna, trials[number]._trial_id)
-        if trial.number != number:
+            trial = optuna.trial.Trial(self._optuna, waiting._trial_id)
+        self._check_number(trial.number, waiting.number)
+        self._space.ask(trial)
+        return self._trials()[waiting.number]
+
+    def _running(self, thought: Parameters) -> FrozenTrial:
+        """Return a trial that is being tried, whole: its parameters also as Optuna keeps those of enqueued trials."""
+        parameters = dict(thought)
+        return optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=parameters,
+            distributions=self._distributions,
+            system_attrs={"fixed_params": parameters},
+        )
+
+    def _check_number(self, came: int, wanted: int) -> None:
+        if came != wanted:
             raise UserError(
-                f"the study's storage {shown_url(self._url)} was written by somebody else: trial {trial.number} came for "
-                f"{number}; use a storage of its own, or another name for the study"
+                f"the study's storage {shown_url(self._url)} was written by somebody else: trial {came} came for "
+                f"{wanted}; use a storage of its own, or another name for the study"
             )
-        self._space.propose(trial)
-        return self._optuna.trials[number]
+
+    @cached_property
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        return distributions_of(self._space)
+
+    def _proposal(self, trial: FrozenTrial) -> Proposal:
+        phases, order = self._space.propose(Given(trial.params))
+        return Proposal(number=trial.number, name=_name(trial.number, trial.user_attrs), phases=phases, order=order)
+
+    def _trials(self) -> list[FrozenTrial]:
+        """Return all trials, to be looked at only: those that are over were read once, and are Optuna's own."""
+        return self._optuna.get_trials(deepcopy=False)
 
     def _think(self, number: int, trials: Sequence[FrozenTrial]) -> Parameters:
         """Return the parameters of trial `number`, from what its proposer may know."""
@@ -144,9 +180,7 @@ class Proposals:
 
     def recall(self, number: int) -> Proposal:
         """Return a proposal whose trial has ended."""
-        frozen = self._guarded(lambda: self._optuna.trials[number])
-        phases, order = self._space.propose(optuna.trial.FixedTrial(frozen.params))
-        return Proposal(number=number, name=_name(number, frozen.user_attrs), phases=phases, order=order)
+        return self._proposal(self._guarded(lambda: self._trials()[number]))
 
     def tell(
         self,
@@ -162,18 +196,18 @@ class Proposals:
         """
 
         def record(confirm: Callable[[], None]) -> None:
-            frozen = self._optuna.trials[number]
+            frozen = self._trials()[number]
             if frozen.state.is_finished():
                 return
             confirm()
             if value is None:
                 self._optuna.tell(number, state=TrialState.FAIL)
                 return
-            trial = optuna.trial.Trial(self._optuna, frozen._trial_id)
-            for name, excess in violations.items():
-                trial.set_constraint(name, excess)
+            storage = self._optuna._storage
+            for name, excess in violations.items():  # as Trial.set_constraint, which reads the whole trial before each
+                storage.set_trial_system_attr(frozen._trial_id, f"{_CONSTRAINT}:{name}", float(excess))
             if points is not None:
-                trial.set_user_attr(_POINTS, list(points))
+                storage.set_trial_user_attr(frozen._trial_id, _POINTS, list(points))
             self._optuna.tell(number, value)
 
         self._locked(record)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from curriculum.errors import RunError
+from curriculum.errors import DataError, RunError
 from curriculum.mix import Mix, Phase
 from curriculum.probe.specification import SEARCH_DRAW
 from curriculum.proxy.folders import stream_folder
@@ -105,7 +105,10 @@ def stream_sizes(study: Study) -> tuple[dict[str, int], int | None]:
     sizes, tokens = {}, set()
     for name, stream in study.streams.items():
         folder = stream_folder(name, stream)
-        sizes[name] = read_index(name, folder).samples
+        try:
+            sizes[name] = read_index(name, folder).samples
+        except DataError as error:
+            raise study.way_out(error) from error
         tokens.add(stream.tokens_per_sample or read_manifest(folder).get("tokens_per_sample"))
     shared = tokens.pop() if len(tokens) == 1 else None
     return sizes, shared

@@ -16,6 +16,7 @@ generation. The price is some milliseconds a proposal.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -85,11 +86,11 @@ class OptunaProposer:
         study = optuna.create_study(direction="maximize", sampler=self._make(seed % 2**31))
         study.add_trials([self._frozen(trial) for trial in evidence])
         trial = study.ask()
-        self._space.propose(trial)
+        self._space.ask(trial)
         return dict(trial.params)
 
     def _frozen(self, trial: Evidence) -> FrozenTrial:
-        parameters, distributions = dict(trial.parameters), self._distributions(trial.parameters)
+        parameters, distributions = dict(trial.parameters), self._distributions
         if trial.value is None:
             state = TrialState.FAIL if trial.has_failed else TrialState.RUNNING
             return optuna.trial.create_trial(state=state, params=parameters, distributions=distributions)
@@ -97,13 +98,17 @@ class OptunaProposer:
             params=parameters, distributions=distributions, value=trial.value, constraints=dict(trial.excess)
         )
 
-    def _distributions(self, parameters: Parameters) -> dict[str, BaseDistribution]:
-        return {
-            name: CategoricalDistribution(ends)
-            if isinstance(ends[0], str)
-            else FloatDistribution(float(ends[0]), float(ends[1]))
-            for name, ends in ranges_of(self._space, parameters).items()
-        }
+    @cached_property
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        return distributions_of(self._space)
+
+
+def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """Return each parameter's distribution, as a trial that is asked for it would note it."""
+    return {
+        name: CategoricalDistribution(ends) if isinstance(ends[0], str) else FloatDistribution(float(ends[0]), float(ends[1]))
+        for name, ends in ranges_of(space, space.draw(np.random.default_rng(0))).items()
+    }
 
 
 class EvolutionProposer:

@@ -9,16 +9,17 @@ any sampler respects, or rejecting what breaks them. The price is that some para
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
 from curriculum.errors import UserError
 from curriculum.mix import Order, Phase
 from curriculum.search.caps import Caps, epoch_caps
-from curriculum.search.exposure import Matrix, exact_rows, scale_to_exposure
+from curriculum.search.exposure import Matrix, exact_rows, scale_all_to_exposure
 from curriculum.search.proportions import Drawn, Given, Parameters, Proportions, Suggest, Vector
 from curriculum.search.study import Study
 from curriculum.search.timing import SWITCHES, Timing, even_timing, knot_ends, nearest_switch, switch_timing
@@ -62,11 +63,15 @@ class SearchSpace:
         order = self._order(trial)
         return timing.phases(self.streams, self._rows(matrix, timing)), order
 
+    def ask(self, trial: Suggest) -> None:
+        """Ask a trial for all its parameters, as `propose` does, without working out what they mean."""
+        self._suggested(trial)
+        self._order(trial)
+
     def draw(self, random: np.random.Generator) -> dict[str, float | str]:
         """Return parameters drawn as an unguided search would draw them."""
         drawn = Drawn(random)
-        self._suggested(drawn)
-        self._order(drawn)
+        self.ask(drawn)
         return drawn.parameters
 
     def count_parameters(self) -> int:
@@ -80,8 +85,20 @@ class SearchSpace:
 
     def features(self, parameters: Parameters) -> Vector:
         """Return the proportions played in SLICES equal slices of the run, shape (SLICES * streams,), slice by slice."""
-        timing, matrix = self._played(Given(parameters))
-        return np.ravel(timing.weights(SLICES) @ matrix)
+        return np.asarray(self.features_of([parameters])[0])
+
+    def features_of(self, parameters: Sequence[Parameters]) -> Matrix:
+        """Return the features of many curricula, worked out together, shape (curricula, SLICES * streams).
+
+        They are those of each by itself, to the bit.
+        """
+        if not parameters:
+            return np.empty((0, SLICES * len(self.streams)))
+        asked = [self._suggested(Given(entry)) for entry in parameters]
+        timings = [timing for timing, _ in asked]
+        matrices = self._scaled(timings, self._proportions.matrices(np.asarray([numbers for _, numbers in asked])))
+        weights = np.stack([_in_slices(timing) for timing in timings]) if self._two_phase else _in_slices(self._timing)
+        return np.asarray(weights @ matrices).reshape(len(parameters), -1)
 
     def parameters(self, matrix: Matrix) -> dict[str, float | str]:
         """Return parameters of the curriculum nearest to proportions `matrix`, shape (any number of equal slices, streams)."""
@@ -92,18 +109,27 @@ class SearchSpace:
             found[_SWITCH], timing = switch, switch_timing(switch)
         return found | self._proportions.parameters(timing.fit(matrix)) | self._first_choices()
 
-    def _suggested(self, trial: Suggest) -> tuple[Timing, Matrix]:
+    def _suggested(self, trial: Suggest) -> tuple[Timing, list[float]]:
+        """Return the timing that a trial means, and the numbers that mean its proportions."""
         timing = self._timing
         if self._two_phase:
             timing = switch_timing(trial.suggest_float(_SWITCH, *map(float, SWITCHES)))
-        return timing, self._proportions.matrix(trial)
+        return timing, self._proportions.numbers(trial)
 
     def _played(self, trial: Suggest) -> tuple[Timing, Matrix]:
         """Return the rows that a trial means, as they are played but for rounding."""
-        timing, matrix = self._suggested(trial)
+        timing, numbers = self._suggested(trial)
+        return timing, self._scaled([timing], self._proportions.matrices(np.asarray([numbers])))[0]
+
+    def _scaled(self, timings: Sequence[Timing], matrices: Matrix) -> Matrix:
+        """Return matrices (curricula, rows, streams) of the exposure that is fixed, or under the caps, or as they are."""
         if self.fixed:
-            return timing, scale_to_exposure(matrix, timing.durations, self.shares)
-        return timing, matrix if self._caps is None else self._caps.kept(matrix, timing.durations)
+            durations = [timing.durations for timing in timings] if self._two_phase else self._timing.durations
+            return scale_all_to_exposure(matrices, durations, self.shares)
+        caps = self._caps
+        if caps is None:
+            return matrices
+        return np.stack([caps.kept(matrix, timing.durations) for timing, matrix in zip(timings, matrices, strict=True)])
 
     def _rows(self, matrix: Matrix, timing: Timing) -> list[list[int]]:
         """Return integer weights: of exact exposure where it is fixed, or capped."""
@@ -127,6 +153,11 @@ class SearchSpace:
         if kind == "shuffle" and window is None:
             return None
         return Order(kind="sequential") if kind == "sequential" else Order(kind="shuffle", window=window)
+
+
+@lru_cache(maxsize=1024)  # a timing of two phases has 801 switches
+def _in_slices(timing: Timing) -> Matrix:
+    return timing.weights(SLICES)
 
 
 def _caps(study: Study, sizes: Mapping[str, int] | None) -> Caps | None:

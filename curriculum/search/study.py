@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from curriculum.errors import DataError
 from curriculum.mix import Mix, Order, Phase, Stream
 from curriculum.mix.canonical import file_digest
 from curriculum.plugins import find_plugin, plugin_name
@@ -118,7 +119,9 @@ class Target:
 class Study:
     """A search, as its file states it. `suites` are what bits per byte are taken over. `exposure_shares` None means by size;
     `favour` names the streams that the hand-made controls favour (without it only static, shuffled and reversed are made).
-    `population`: how many runs are trained as one computation (see `populations`)."""
+    `population`: how many runs are trained as one computation (see `populations`). `prepare`: the command that makes the
+    study's data, for whoever has none of it yet. `stated`: the settings that the file states, as "search.finalists"; None for a
+    study without a file, of which every setting is meant."""
 
     path: Path
     name: str
@@ -137,6 +140,12 @@ class Study:
     objective: Objective = field(default_factory=Objective)
     search: SearchSettings = field(default_factory=SearchSettings)
     seed: int = 0
+    prepare: str | None = None
+    stated: frozenset[str] | None = None
+
+    def way_out(self, error: DataError) -> DataError:
+        """Return an error about missing data that names what makes the data, where the study says it."""
+        return error if self.prepare is None else DataError(f"{error}. What makes this study's data: {self.prepare}")
 
     def shares(self, sizes: Mapping[str, int]) -> dict[str, Fraction]:
         """Return each stream's share of the exposure, exact; by size unless the file states them."""
@@ -155,7 +164,7 @@ class Study:
 
     def canonical(self) -> dict[str, Any]:
         """Return everything that decides the study's result, as JSON: what a resumed search must find unchanged."""
-        content = {name: getattr(self, name) for name in self.__slots__ if name not in ("path", "name")}
+        content = {name: getattr(self, name) for name in self.__slots__ if name not in ("path", "name", "prepare", "stated")}
         found: dict[str, Any] = json.loads(json.dumps(_jsonable(content)))
         found, plugins = _without_unset(found), self._plugins()
         if self.search.scan is not None:  # what it says decides, wherever it lies on this machine

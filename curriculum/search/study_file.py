@@ -47,6 +47,7 @@ def load_study(path: Path | str | None = None) -> Study:
         optional=(
             "version",
             "seed",
+            "prepare",
             "bits_per_byte",
             "exposure",
             "exposure_shares",
@@ -81,6 +82,8 @@ def load_study(path: Path | str | None = None) -> Study:
         objective=_read_objective(section.get("objective")),
         search=_read_search(section.get("search")),
         seed=section["seed"].count() if "seed" in section else 0,
+        prepare=section["prepare"].text() if "prepare" in section else None,
+        stated=_stated(section),
     )
     _check(study, document.root, length)
     _check_target(study, document.root)
@@ -89,6 +92,13 @@ def load_study(path: Path | str | None = None) -> Study:
     if study.search.scan is not None:
         read_pulls(study.search.scan, list(study.streams))
     return study
+
+
+def _stated(section: Mapping[str, Node]) -> frozenset[str]:
+    """Return the settings that a file states, as `search.finalists` or `probes[0].items`."""
+    parts = {key: section[key] for key in ("proxy", "space", "objective", "search") if key in section}
+    parts |= {f"probes[{index}]": node for index, node in enumerate(section["probes"].list())}
+    return frozenset(f"{name}.{key}" for name, node in parts.items() for key in node.items())
 
 
 def _check(study: Study, root: Node, length: Node) -> None:

@@ -7,9 +7,10 @@ Matern 5/2 with one length for each stream where there are few, one for all wher
 
 The hyperparameters are chosen on a grid by their posterior, from one eigendecomposition per kernel, which serves any
 number of outputs and noises: no optimiser that may stop elsewhere on another machine, and 65 constraints cost little
-more than one. They share one kernel, the value has its own. Before that, excesses are squashed by arcsinh, which keeps
-their sign: a stream that starved is over its limit by nats, and one that matters by hundredths. Values far below the
-others are pulled up for the same reason.
+more than one. Each constraint has its own length and noise, lest the losses, which hardly vary from seed to seed, speak for
+the final margin, which varies a lot: under one kernel for all, nothing near static, nor static itself, passed for feasible.
+Before that, excesses are squashed by arcsinh, which keeps their sign: a stream that starved is over its limit by nats, and
+one that matters by hundredths. Values far below the others are pulled up for the same reason.
 
 Alternatives measured on the same trials: see `benchmarks/replay.md`. The price is cubic in the trials; above
 `_MOST_FITTED` the hyperparameters come from a part of them, evenly spaced.
@@ -43,7 +44,7 @@ _JITTER = 1e-6
 
 def inputs(space: SearchSpace, parameters: Sequence[Parameters]) -> Array:
     """Return what the process sees of curricula, shape (curricula, streams, slices), without their choices."""
-    played = np.stack([np.asarray(space.features(entry)) for entry in parameters])
+    played = space.features_of(parameters)
     shaped = played.reshape(len(parameters), _SLICES, SLICES // _SLICES, -1).mean(axis=2)
     roots: Array = np.sqrt(np.clip(shaped, 0.0, None)).transpose(0, 2, 1) / np.sqrt(_SLICES)
     return roots
@@ -65,6 +66,25 @@ def one_thread() -> Iterator[None]:
         yield
 
 
+class Kernels:
+    """Kernels of the same points under other relevances, each taken apart once: for the value and for the constraints."""
+
+    def __init__(self, points: Array, groups: npt.NDArray[np.int64]) -> None:
+        self.part = np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST_FITTED)).round().astype(np.int64))
+        self.groups = int(groups.max()) + 1
+        parts = (points[self.part][:, groups == group] for group in range(self.groups))
+        self._squares = np.stack([_distances(part, part) ** 2 for part in parts])
+        self._known: dict[bytes, tuple[Array, Array]] = {}
+
+    def spectrum(self, relevance: Array) -> tuple[Array, Array]:
+        """Return eigenvalues (n,) and eigenvectors (n, n) of the kernel whose groups have these relevances."""
+        key = relevance.tobytes()
+        if key not in self._known:
+            sizes, vectors = np.linalg.eigh(_matern(np.sqrt(np.tensordot(relevance, self._squares, axes=1))))
+            self._known[key] = (sizes, vectors)
+        return self._known[key]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Process:
     """A Gaussian process of one or several outputs that share a kernel, given its data.
@@ -82,10 +102,22 @@ class Process:
     relevance: Array
 
     @classmethod
-    def fit(cls, points: Array, values: Array, groups: npt.NDArray[np.int64]) -> Process:
-        """Fit `values` (n, outputs) at `points` (n, d); `groups` (d,) says which coordinates share a length."""
-        part = np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST_FITTED)).round().astype(np.int64))
-        relevance, noise = _choose(points[part], values[part], groups)
+    def fit(
+        cls,
+        points: Array,
+        values: Array,
+        groups: npt.NDArray[np.int64],
+        kernels: Kernels | None = None,
+        *,
+        one_length: bool = False,
+    ) -> Process:
+        """Fit `values` (n, outputs) at `points` (n, d); `groups` (d,) says which coordinates share a length.
+
+        `kernels` of the same points and groups, where another process has been fitted to them. `one_length`: one for all
+        groups, which many processes of the same points then cost little more than one.
+        """
+        kernels = kernels or Kernels(points, groups)
+        relevance, noise = _choose(kernels, values[kernels.part], one_length=one_length)
         scaled = points * np.sqrt(relevance)[groups]
         kernel = _matern(_distances(scaled, scaled))
         factor = cholesky(kernel + (noise + _JITTER) * np.eye(len(points)), lower=True)
@@ -123,16 +155,17 @@ class Process:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Surrogate:
-    """The value and the constraints of a study, as its trials let expect them."""
+    """The value and the constraints of a study, as its trials let expect them; `tried` are those with a value."""
 
     space: SearchSpace
     known: tuple[tuple[str, str], ...]
     groups: npt.NDArray[np.int64]
     value: Process
-    excess: Process | None
+    excess: tuple[Process, ...]
     spread: float
     centre: float
     pending: Array
+    tried_points: Array
     tried: tuple[Parameters, ...]
 
     @classmethod
@@ -148,16 +181,17 @@ class Surrogate:
         values = np.asarray([trial.value for trial in done], dtype=np.float64)
         centre, spread = float(np.median(values)), float(values.std()) or 1.0
         here = points[: len(done)]
-        excesses = _excesses(done)
+        excesses, kernels = _excesses(done), Kernels(here, groups)
         return cls(
             space=space,
             known=known,
             groups=groups,
-            value=Process.fit(here, (_pulled_up(values)[:, None] - centre) / spread, groups),
-            excess=None if excesses is None else Process.fit(here, excesses, groups),
+            value=Process.fit(here, (_pulled_up(values)[:, None] - centre) / spread, groups, kernels),
+            excess=tuple(Process.fit(here, of[:, None], groups, kernels, one_length=True) for of in excesses.T),
             spread=spread,
             centre=centre,
             pending=points[len(done) :],
+            tried_points=here,
             tried=tuple(trial.parameters for trial in done),
         )
 
@@ -175,10 +209,10 @@ class Surrogate:
 
     def feasibility(self, points: Array) -> Array:
         """Return the probability that no constraint is overstepped at `points`, as if they were independent, shape (m,)."""
-        if self.excess is None:
-            return np.ones(len(points))
-        means, deviations = self.excess.predict(points, self.groups)
-        found: Array = np.exp(np.sum(np.log(np.clip(ndtr(-means / deviations), 1e-12, None)), axis=1))
+        found = np.ones(len(points))
+        for process in self.excess:
+            means, deviations = process.predict(points, self.groups)
+            found = found * ndtr(-means[:, 0] / deviations[:, 0])
         return found
 
     @property
@@ -207,12 +241,12 @@ def _pulled_up(values: Array) -> Array:
     return values if not len(above) else np.maximum(values, middle - 5 * float(np.median(above)))
 
 
-def _excesses(done: Sequence[Evidence]) -> Array | None:
-    """Return squashed excesses (trials, constraints) of those that all trials name, or None without any."""
+def _excesses(done: Sequence[Evidence]) -> Array:
+    """Return squashed excesses (trials, constraints) of those that all trials name."""
     names = sorted(set.intersection(*(set(trial.excess) for trial in done)))
-    if not names:
-        return None
-    raw = np.asarray([[trial.excess[name] for name in names] for trial in done], dtype=np.float64)
+    raw = np.asarray([[trial.excess[name] for name in names] for trial in done], dtype=np.float64).reshape(
+        len(done), len(names)
+    )
     units = np.median(np.abs(np.nan_to_num(raw, posinf=0.0, neginf=0.0)), axis=0)
     squashed: Array = np.arcsinh(np.clip(np.nan_to_num(raw, nan=1e9), -1e9, 1e9) / np.where(units > 0, units, 1.0))
     return squashed
@@ -238,18 +272,17 @@ def _signal(square: Array, count: int) -> Array:
     return found
 
 
-def _choose(points: Array, values: Array, groups: npt.NDArray[np.int64]) -> tuple[Array, float]:
+def _choose(kernels: Kernels, values: Array, *, one_length: bool) -> tuple[Array, float]:
     """Return each group's relevance (inverse squared length) and the noise ratio with the highest posterior."""
-    count = int(groups.max()) + 1
-    squares = np.stack([_distances(part, part) ** 2 for part in (points[:, groups == group] for group in range(count))])
-    found = [(*_fit_of(np.full(count, length**-2.0), squares, values), length) for length in _LENGTHS]
+    count = kernels.groups
+    found = [(*_fit_of(np.full(count, length**-2.0), kernels, values), length) for length in _LENGTHS]
     score, noise, length = max(found, key=lambda entry: entry[0])
     relevance = np.full(count, length**-2.0)
-    for group in range(count if count > 1 else 0):
+    for group in range(count if count > 1 and not one_length else 0):
         for factor in (entry for entry in _RELEVANCES if entry != 1.0):
             changed = relevance.copy()
             changed[group] *= factor
-            other, other_noise = _fit_of(changed, squares, values)
+            other, other_noise = _fit_of(changed, kernels, values)
             other -= 0.5  # a length of its own must be worth it
             if other > score:
                 score, noise, relevance = other, other_noise, changed
@@ -257,10 +290,9 @@ def _choose(points: Array, values: Array, groups: npt.NDArray[np.int64]) -> tupl
     return relevance, noise
 
 
-def _fit_of(relevance: Array, squares: Array, values: Array) -> tuple[float, float]:
+def _fit_of(relevance: Array, kernels: Kernels, values: Array) -> tuple[float, float]:
     """Return the log posterior of the best noise ratio for a kernel, summed over outputs, and that ratio."""
-    kernel = _matern(np.sqrt(np.tensordot(relevance, squares, axes=1)))
-    sizes, vectors = np.linalg.eigh(kernel)
+    sizes, vectors = kernels.spectrum(relevance)
     spectrum = np.clip(sizes, 0.0, None)[None, :] + _NOISES[:, None] + _JITTER  # (noises, n)
     turned = (vectors.T @ (values - values.mean(axis=0))) ** 2  # (n, outputs)
     count, outputs = values.shape

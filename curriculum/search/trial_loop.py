@@ -153,7 +153,7 @@ class TrialLoop:
             return
         with one_thread():
             surrogate = Surrogate.fit(self.runner.space, evidence)
-            points = surrogate.points(surrogate.tried)
+            points = surrogate.tried_points
             means, deviations = surrogate.posterior(points)
             optimum = proposer.suggest_best(evidence, seed=self.runner.study.seed)
             predicted, _ = surrogate.posterior(surrogate.points([optimum]))

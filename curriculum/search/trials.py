@@ -29,7 +29,7 @@ from curriculum.mix import Mix, Phase
 from curriculum.proxy.run import RunResult, load_run
 from curriculum.search.storage import database_url, engine_options, is_shared, reason_of, shown_url
 
-State = Literal["done", "running", "failed", "waiting"]
+State = Literal["done", "running", "failed", "trained", "waiting"]
 _SHOWN_MEASURES = ("time_general", "area", "final_margin")
 _OPTUNA_TABLES = frozenset({"studies", "trials", "version_info", "alembic_version"})
 _BUSY_SECONDS = 60.0  # how long SQLite's writer is waited for
@@ -37,7 +37,8 @@ _BUSY_SECONDS = 60.0  # how long SQLite's writer is waited for
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
-    """One trial. `running`: asked for, not ended, and a search is at work; `waiting`: for a search to begin or go on with it.
+    """One trial. `running`: asked for, not ended, and a search is at work; `trained`: its run is whole, and counts as soon as
+    the trials before it have ended, since results are told in order; `waiting`: for a search to begin or go on with it.
 
     `values` holds a number an objective, none before the trial has ended. `excess` is by how much the constraint `worst`
     is overstepped (at most 0: feasible). `measures`, `seconds` and `phases` are of its run, None before that is whole.
@@ -218,7 +219,7 @@ def _record(trial: FrozenTrial, folder: Path, study: Mapping[str, Any], *, at_wo
     return TrialRecord(
         number=trial.number,
         name=f"trial-{trial.number}" + (f" (near {name})" if name else ""),
-        state=_state(trial, at_work=at_work),
+        state=_state(trial, is_whole=result is not None, at_work=at_work),
         values=tuple(trial.values or ()) if told else (),
         measures={} if result is None else _measures(result, study),
         worst=worst,
@@ -229,9 +230,11 @@ def _record(trial: FrozenTrial, folder: Path, study: Mapping[str, Any], *, at_wo
     )
 
 
-def _state(trial: FrozenTrial, *, at_work: bool) -> State:
+def _state(trial: FrozenTrial, *, is_whole: bool, at_work: bool) -> State:
     if trial.state.is_finished():
         return "failed" if trial.state == TrialState.FAIL else "done"
+    if is_whole:
+        return "trained"
     return "running" if trial.state == TrialState.RUNNING and at_work else "waiting"
 
 
