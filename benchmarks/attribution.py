@@ -56,7 +56,7 @@ def foretold(windows: pd.DataFrame, sets: Mapping[str, pd.DataFrame]) -> dict[st
     return found
 
 
-def agreements(base: Path, runs: Sequence[Path], out: Path, groups: int, seeds: int, workers: int) -> list[str]:
+def agreements(base: control.Base, runs: Sequence[Path], out: Path, groups: int, seeds: int, workers: int) -> list[str]:
     """Compare predictions with branches."""
     every = predicted(runs, out)
     held_out = in_pool(every, "held-out")
@@ -87,7 +87,7 @@ def agreements(base: Path, runs: Sequence[Path], out: Path, groups: int, seeds: 
     ]
 
 
-def ratios(base: Path, runs: Sequence[Path], out: Path, seeds: int, workers: int) -> list[str]:
+def ratios(base: control.Base, runs: Sequence[Path], out: Path, seeds: int, workers: int) -> list[str]:
     """Compare choosing windows with choosing ratios, every arm of one length."""
     windows = predicted(runs, out)
     chosen = select_windows(windows, share=control.SHARE, pool="held-out")

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from attribution_help import READINGS, World, make_run, make_world, smaller
+from attribution_help import READINGS, SAMPLES, World, make_run, make_world, smaller
 from scipy.stats import spearmanr
 
+from curriculum.attribution.consumption import consumption, sizes_of, window_table
 from curriculum.attribution.effects import Design, Effects, estimate
 from curriculum.attribution.effects_data import find_runs, gather, held_out_windows
 from curriculum.attribution.effects_features import content_features, no_features, table_features
+from curriculum.attribution.selection import select_windows, selected_mix
 from curriculum.errors import DataError, FileError, UserError
 from curriculum.mix import Stream
+from curriculum.mix.subset import Subset
 from curriculum.proxy.recipe import Recipe
 from curriculum.streaming.mosaic import MDSWriter
 
@@ -98,6 +101,13 @@ def test_readings_that_go_back_by_themselves_are_no_skill_of_effects(seed: int) 
     assert effects.skill < 0.1
 
 
+@pytest.mark.parametrize(("runs", "windows"), [(3, 24), (8, 64)])
+def test_skill_is_not_that_of_the_luckiest_of_many_settings(runs: int, windows: int) -> None:
+    found = [estimate(noise_alone(seed, runs=runs, readings=20, windows=windows), streams=4).skill for seed in range(10)]
+    assert np.mean(found) < 0
+    assert max(found) < 0.1
+
+
 def test_margins_that_never_change_have_no_effects_and_no_skill() -> None:
     still = noise_alone(0)
     effects = estimate(replace(still, change=np.zeros_like(still.change), before=np.ones_like(still.before)), streams=4)
@@ -127,6 +137,30 @@ def test_stretches_with_held_out_windows_inform_nothing(tmp_path: Path) -> None:
         assert evidence.consumed[:, held].sum() == 0
         assert 0 < evidence.dropped < READINGS
     assert spoiled.stretches["change"].abs().max() < 0.4
+
+
+def test_windows_of_a_subset_leave_nothing_of_the_stream_unseen(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    streams = {name: replace(stream, subset=Subset(samples=100)) for name, stream in world.streams.items()}
+    part = replace(world, streams=streams)
+    plan = part.mix(0).plan(sizes_of(part.mix(0)))
+    evidence = gather([make_run(replace(part, truth=window_table(plan).assign(effect=1.0)), 0)])
+    windows = evidence.windows
+    assert (windows["consumed"] > 0).all()
+    assert windows["consumed"].sum() == SAMPLES
+    for _, own in windows.groupby("stream"):
+        assert own["start"].tolist() == [0, *own["stop"].tolist()[:-1]]
+        assert own["stop"].tolist() == [245, 491, 737, 768]  # 32 of the 100 samples each, and the four that are left
+    with pytest.raises(DataError, match=r"0 whole windows to select from \(unseen\)"):
+        select_windows(windows.assign(effect=1.0), pool="unseen")
+    lists = select_windows(windows.assign(effect=windows["start"]), share=0.34)
+    for one in lists.values():
+        assert (one["stop"] - one["start"]).tolist() == [245, 245]
+    file = tmp_path / "list.parquet"
+    lists["random"].to_parquet(file)
+    played = selected_mix(part.mix(0), file, name="random", samples=490)
+    counts = consumption(played.plan(sizes_of(played)), [490]).groupby("stream")["samples"].sum()
+    assert counts.to_dict() == {"books": 245, "web": 245}
 
 
 def test_one_run_says_how_little_it_can_tell_apart(runs: list[Path]) -> None:

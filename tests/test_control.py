@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from curriculum.proxy.run import RunRequest
+from curriculum.proxy.training import kept_positions
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "control"
 
@@ -82,3 +86,42 @@ def test_the_four_readings_are_judged_with_hysteresis_from_the_checkpoint_on(
     assert shown.later_modes(course, 0.5) == [["general", "shallow", "shallow", "shallow"]]
     assert shown.hops(course, 0.5) == [1]
     assert isinstance(streams.truth(), pd.DataFrame)
+
+
+@pytest.mark.parametrize(
+    ("options", "seed", "position", "name"),
+    [([], 0, 15_360, "control"), (["--base-seed", "1", "--checkpoint", "12800"], 1, 12_800, "control-s1-12800")],
+)
+def test_another_base_run_and_checkpoint_have_results_of_their_own(
+    arms: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str], seed: int, position: int, name: str
+) -> None:
+    specification = spec_from_file_location("control_run", EXAMPLE / "run.py")
+    assert specification is not None
+    assert specification.loader is not None
+    run = module_from_spec(specification)
+    specification.loader.exec_module(run)
+    asked: list[RunRequest] = []
+
+    def perform(request: RunRequest, runs: Path, *, keep: int) -> SimpleNamespace:
+        asked.append(request)
+        kept = kept_positions(request.samples, request.recipe.readings, keep)
+        assert set(kept) == set(arms.CHECKPOINTS)
+        return SimpleNamespace(folder=runs / request.label)
+
+    def grown(base: object, *_: object, tail: float) -> float:
+        assert base == arms.Base(run=tmp_path / "runs" / "base", position=position)
+        return tail
+
+    monkeypatch.setattr(arms, "perform", perform)
+    monkeypatch.setattr(run, "attributed_runs", lambda base, *_: [base.checkpoint])
+    monkeypatch.setattr(run, "attribute_runs", lambda runs, _: SimpleNamespace(windows=runs))
+    monkeypatch.setattr(run, "grown_arms", grown)
+    monkeypatch.setattr(run, "report", lambda *_, command: command)
+    monkeypatch.setattr(run, "draw_arms", lambda _, arms, path: path.write_text(str(arms)))
+    monkeypatch.setattr(arms, "make_streams", lambda _: None)
+    run.main(["--out", str(tmp_path), *options])
+    assert [request.seed for request in asked] == [seed]
+    assert (tmp_path / f"{name}.md").read_text() == " ".join(["python examples/control/run.py", *options])
+    assert (tmp_path / f"{name}.png").exists()
+    with pytest.raises(SystemExit):
+        run.main(["--out", str(tmp_path), "--checkpoint", "12801"])

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from attribution_help import BATCH, WINDOW, WINDOWS, World, make_run, make_world, smaller, write_items
 
-from curriculum.attribution.branches import Growing, Trunk, branch, compare, groups_by_effect
+from curriculum.attribution.branches import Growing, Trunk, branch, branch_request, check_growing, compare, groups_by_effect
 from curriculum.attribution.consumption import consumption, sizes_of
 from curriculum.attribution.selection import LISTS, score_table, select_windows, write_selection, write_table
 from curriculum.commands.attribute import Settings, attribute
-from curriculum.errors import DataError, ResourceError, UserError
+from curriculum.errors import DataError, FileError, ResourceError, UserError
 from curriculum.mix import Mix, Order
-from curriculum.probe.specification import ProbeSpecification
+from curriculum.probe.specification import BRANCH_DRAW, PROOF_DRAW, SEARCH_DRAW, ProbeSpecification
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunRequest, perform
 
@@ -119,6 +120,49 @@ def test_branches_differ_in_their_windows_alone(tmp_path: Path) -> None:
     again = branch(trunk, sets, range(2), growing, tmp_path / "branches")
     assert [result.folder for result in again["group-1"]] == [result.folder for result in found["group-1"]]
     assert compare(found, "group-2", "group-1").low == float("-inf")  # two seeds are too few for an interval
+
+
+def _items(world: World, rows: int) -> None:
+    """Write other items of the world's probe: as many as `rows`, each with a prompt of its own."""
+    for name in ("items", "control"):
+        made = [{"split": "test", "prompt": [n, 3], "correct_answer": [1], "incorrect_answer": [9]} for n in range(rows)]
+        (world.folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, made)))
+
+
+def test_branches_are_asked_items_that_neither_search_nor_proof_has_seen(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    run = _trained(world, tmp_path / "trained")
+    _items(world, 16)
+    trunk = Trunk.of_run(run)
+    draws = (SEARCH_DRAW, PROOF_DRAW, trunk.draw)
+    asked = [set(trunk.probes[0].draw(draw, seed=trunk.item_seed).items.prompts) for draw in draws]
+    assert trunk.draw == BRANCH_DRAW
+    assert not asked[2] & (asked[0] | asked[1])
+    request = branch_request(trunk, "one", world.truth, 0, Growing(samples=64, readings=2), tmp_path / "branches")
+    assert request.draw == BRANCH_DRAW
+    _items(world, 8)  # four for the search and four for the proof: nothing is left
+    assert Trunk.of_run(run).draw == PROOF_DRAW
+    check_growing(Trunk.of_run(run), Growing(samples=64, readings=2))
+
+
+def test_what_branches_cannot_be_is_said_before_anything_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = make_world(tmp_path)
+    run = _trained(world, tmp_path / "trained")
+    with pytest.raises(UserError, match=r"--length: wanted a multiple of 32 .* got 100; try 96"):
+        attribute([run], Settings(out=tmp_path / "out", branches=2, length=100))
+    assert "reading" not in capsys.readouterr().err
+    _items(world, 4)
+    with pytest.raises(FileError, match="at least 8 items"):
+        attribute([run], Settings(out=tmp_path / "out", branches=2, length=64))
+    trunk = Trunk.of_run(run)
+    once = {name: replace(stream, max_epochs=1) for name, stream in trunk.mix.streams.items()}
+    short = replace(trunk, mix=replace(trunk.mix, streams=once))
+    few = {"one": world.truth.groupby("stream").head(1)}
+    with pytest.raises(DataError, match="max_epochs"):
+        branch(short, few, [0], Growing(samples=128, readings=2), tmp_path / "branches")
+    assert not list(tmp_path.glob("branches/branch-*"))
+    with pytest.raises(UserError, match="got 100"):
+        check_growing(trunk, Growing(samples=100, readings=2))
 
 
 def test_the_command_goes_from_runs_to_tables_lists_and_branches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,11 @@
 """The causal check: from one checkpoint, train on one set of windows or on another, and compare.
 
-Idea: a regression over a run sees windows as they came, and what came together stays together. A branch changes the windows
-and nothing else: the same weights, length, learning rate, stream exposure and seeds, probes with items that no attribution
-has seen. Branches of all sets and seeds are independent runs, so they train side by side, and several as one computation
-where that is faster (see `population_groups`). The optimizer starts afresh, in every branch alike. The price: a branch costs
-a run, so sets of windows are compared, not single windows.
+Idea: a regression over a run sees windows as they came, and what came together stays together. A branch changes the windows and
+nothing else: the same weights, length, learning rate, stream exposure and seeds, probes with items that no attribution has
+seen: of a draw of their own, so that a proof of the same study finds its items unused. Branches of all sets and seeds are
+independent runs, so they train side by side, and several as one computation where that is faster (see `population_groups`). The
+optimizer starts afresh, in every branch alike. The price: a branch costs a run, so sets of windows are compared, not single
+windows.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from curriculum.attribution.consumption import sizes_of
 from curriculum.attribution.selection import in_keyed_order, selected_mix, write_table
-from curriculum.errors import DataError, UserError
+from curriculum.errors import DataError, FileError, UserError
 from curriculum.mix import Mix
-from curriculum.probe.specification import PROOF_DRAW, ProbeSpecification
+from curriculum.probe.specification import BRANCH_DRAW, PROOF_DRAW, ProbeSpecification
+from curriculum.proxy.encoding import encoder_for
 from curriculum.proxy.population_groups import in_populations
 from curriculum.proxy.recipe import Recipe
-from curriculum.proxy.run import RECORD, RunRequest, RunResult
+from curriculum.proxy.run import RECORD, RunRequest, RunResult, questions
 from curriculum.search.executor import Outcome
 from curriculum.search.runner import required
 from curriculum.search.statistics import Interval, claim_interval
@@ -37,13 +40,17 @@ POPULATION = 8  # branches that are trained as one: a quarter less time on one c
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trunk:
-    """What branches grow from: a checkpoint, the run's mix, recipe (its learning rate as it was there) and probes."""
+    """What branches grow from: a checkpoint, the run's mix, recipe (its learning rate as it was there) and probes.
+
+    `draw`: the probes' items that branches are asked: their own, or the proof's where files hold no third set of items.
+    """
 
     checkpoint: Path
     mix: Mix
     recipe: Recipe
     probes: tuple[ProbeSpecification, ...]
     item_seed: int = 0
+    draw: int = BRANCH_DRAW
 
     @classmethod
     def of_run(cls, run: Path, *, position: int | None = None) -> Trunk:
@@ -60,12 +67,14 @@ class Trunk:
         at = kept[(len(kept) - 1) // 2] if position is None else min(kept, key=lambda place: abs(place - position))
         recipe = _recipe(record["proxy"])
         rate = recipe.rate(min(at, record["samples"] - 1) // recipe.batch, record["samples"] // recipe.batch)
+        mix, probes = Mix.load(run / "mix.yaml"), tuple(_probe(probe) for probe in record["probes"])
         return cls(
             checkpoint=run / "checkpoints" / str(at),
-            mix=Mix.load(run / "mix.yaml"),
+            mix=mix,
             recipe=replace(recipe, learning_rate=rate, schedule="constant", start=run / "checkpoints" / str(at)),
-            probes=tuple(_probe(probe) for probe in record["probes"]),
+            probes=probes,
             item_seed=int(record["items"][1]),
+            draw=_draw(probes, mix),
         )
 
 
@@ -106,20 +115,40 @@ def branch_request(
     file = folder / "windows" / f"{name}-s{seed}.parquet"
     write_table(windows, file)
     base = replace(base or trunk.mix, samples=growing.samples)
+    return _request(trunk, f"branch-{name}", selected_mix(base, file, name=f"branch-{name}"), seed, growing)
+
+
+def _request(trunk: Trunk, label: str, mix: Mix, seed: int, growing: Growing) -> RunRequest:
     return RunRequest(
-        label=f"branch-{name}",
-        mix=selected_mix(base, file, name=f"branch-{name}"),
+        label=label,
+        mix=mix,
         seed=seed,
         samples=growing.samples,
         recipe=replace(trunk.recipe, readings=growing.readings),
         probes=trunk.probes,
-        draw=PROOF_DRAW,
+        draw=trunk.draw,
         item_seed=trunk.item_seed,
     )
 
 
+def check_growing(trunk: Trunk, growing: Growing) -> None:
+    """Make sure that branches can be grown like this, before windows are read: their length, their probes' items.
+
+    Raises UserError (a length that is not of whole batches between readings), FileError (too few items for two draws).
+    """
+    request = _request(trunk, "branch", trunk.mix, 0, growing)
+    request.recipe.steps(request.samples)
+    questions(request)
+
+
 def trained(requests: Sequence[RunRequest], growing: Growing, folder: Path) -> list[RunResult]:
-    """Return the results of runs in the order given, those of one kind trained as populations. Raises RunError."""
+    """Return the results of runs in the order given, those of one kind trained as populations.
+
+    All are planned before any is trained. Raises RunError, and DataError where the windows do not last for a run.
+    """
+    for request in requests:
+        request.recipe.steps(request.samples)
+        request.played_mix().plan(sizes_of(request.mix))
     workers = Workers(count=growing.workers, runs=folder, on_finished=growing.observe)
     try:
         outcomes = workers.results(in_populations(requests, growing.population))
@@ -199,6 +228,17 @@ def _spearman(one: Any, other: Any) -> float:
     if len(set(np.asarray(one).tolist())) < 2 or len(set(np.asarray(other).tolist())) < 2:
         return float("nan")
     return float(spearmanr(one, other).statistic)
+
+
+def _draw(probes: Sequence[ProbeSpecification], mix: Mix) -> int:
+    """Return the draw of branches, or the proof's where some probe's file has too few items for a third."""
+    encode = encoder_for(mix)
+    try:
+        for probe in probes:
+            probe.draw(BRANCH_DRAW, seed=0, encode=encode)
+    except FileError:
+        return PROOF_DRAW
+    return BRANCH_DRAW
 
 
 def _record(run: Path) -> dict[str, Any]:

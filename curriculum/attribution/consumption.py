@@ -3,9 +3,10 @@
 Idea: a run's order is arithmetic, so what was consumed need not be logged: it is asked of the plan afterwards, also of a run
 that was stopped, resumed or continued under another mix. With one lane a stream's draws follow one another, a window is a
 stretch of them, and only the draws at which one can end are looked at: a run of 10^9 samples is tabled in a second. With
-several lanes many windows are open at once, and positions are walked, vectorised. The alternative, a log written while
-training, costs disk, is lost with the machine, and must be believed. The price: the mix and the streams' sizes must still be
-known.
+several lanes many windows are open at once, and positions are walked, vectorised. A stream of which a subset is played is cut
+into stretches from each of which the subset takes its samples evenly; these are its windows, and nothing lies between them. The
+alternative, a log written while training, costs disk, is lost with the machine, and must be believed. The price: the mix and
+the streams' sizes must still be known.
 """
 
 from __future__ import annotations

@@ -10,7 +10,10 @@ multilevel models", 2007, chapter 12). Content features are the general form: th
 consumed. Without them it is ridge regression on window identity. The term `return` lets margins go back from where they
 were: the same window moves a margin of -.9 up and does nothing to one of +.9. `rate` is the stretch's mean learning rate
 over that of all. The drift is a level and a slope a run, taken out of all columns beforehand (Frisch, Waugh and Lovell).
-The variances are chosen by cross-validation over whole runs (over stretches of time where there are less than three).
+The variances are chosen by cross-validation over whole runs (over stretches of time where there are less than three). What
+the effects are worth is asked by nested cross-validation: a fold left out has no part in choosing the variances by which it
+is predicted, since the best of 49 choices predicts its own folds well by luck (Varma and Simon, "Bias in error estimation
+when using cross-validation for model selection", 2006).
 
 Alternatives: least squares (not defined with more windows than readings), the lasso (picks one of two windows that were
 consumed together), MCMC over the variances (minutes instead of a second). The price: intervals take the variances chosen
@@ -19,8 +22,9 @@ for the true ones, so they are somewhat narrow where runs are few, and noise is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations_with_replacement, product
 
 import numpy as np
 import pandas as pd
@@ -68,9 +72,10 @@ class Effects:
     `windows` and `streams` have the columns effect, low, high (an interval of `confidence`) and `known`: the share of the
     prior variance that the data took away, near 0 where a number only repeats the prior. `own` is the signal to noise that
     was chosen for windows' own deviations, `shared` for streams and features. `skill`: the share of what drift and `return`
-    leave of the variance of changes that the effects predicted in runs left out; at 0 they predict nothing. Return is no
-    merit of theirs: readings that are noise and nothing else go back by themselves. `identified`: how many
-    independent numbers the readings determine (effective degrees of freedom, which windows known by content share).
+    leave of the variance of changes that the effects predicted in runs left out, which had no part in choosing the variances
+    either; at or below 0 they predict nothing. Return is no merit of theirs: readings that are noise and nothing else go back
+    by themselves. `identified`: how many independent numbers the readings determine (effective degrees of freedom, which
+    windows known by content share).
     """
 
     windows: pd.DataFrame
@@ -105,12 +110,12 @@ def _estimate(design: Design, streams: int, confidence: float) -> Effects:
         )
     change = _without_drift(design, design.change[:, None])[:, 0]
     columns = _without_drift(design, _columns(design))
-    folds = [_Fold.of(change, columns, out) for out in _folds(design)]
-    scores = {pair: sum(fold.error(_variances(design, columns, *pair)) for fold in folds) for pair in product(_SHARED, _OWN)}
-    shared, own = min(scores, key=lambda pair: (scores[pair], pair))
-    variances = _variances(design, columns, shared, own)
-    returning = np.where(np.arange(len(variances)) < _COVARIATES, variances, 0)
-    without = sum(fold.error(returning) for fold in folds)
+    tried = list(product(_SHARED, _OWN))
+    settings = [_variances(design, columns, *pair) for pair in tried]
+    returning = np.where(np.arange(columns.shape[1]) < _COVARIATES, settings[0], 0)
+    errors = _errors(change, columns, _folds(design), [*settings, returning])
+    best = _best(errors[:-1])
+    (shared, own), variances = tried[best], settings[best]
     posterior = _Posterior.of(change, columns, variances, spare=len(design.change) - drifting)
     quantile = float(student.ppf((1 + confidence) / 2, spare))
     rows = _window_rows(design)
@@ -123,33 +128,50 @@ def _estimate(design: Design, streams: int, confidence: float) -> Effects:
         noise=float(np.sqrt(posterior.noise)),
         shared=shared,
         own=own,
-        skill=1 - scores[shared, own] / without if without > 0 else 0.0,
+        skill=_skill(errors),
         identified=max(0.0, posterior.freedom - _COVARIATES),
         confidence=confidence,
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Fold:
-    """Changes and columns of the stretches kept and of those left out."""
-
-    change: Numbers
-    columns: Numbers
-    out_change: Numbers
-    out_columns: Numbers
-
-    @classmethod
-    def of(cls, change: Numbers, columns: Numbers, out: Integers) -> _Fold:
-        kept = np.setdiff1d(np.arange(len(change)), out)
+def _errors(change: Numbers, columns: Numbers, folds: Sequence[Integers], settings: Sequence[Numbers]) -> Numbers:
+    """Return (settings, folds, folds): [s, f, g] is the squared error in fold g of what was learnt outside folds f and g."""
+    errors = np.zeros((len(settings), len(folds), len(folds)))
+    for one, other in combinations_with_replacement(range(len(folds)), 2):
+        kept = np.setdiff1d(np.arange(len(change)), np.concatenate([folds[one], folds[other]]))
         seen, given, _ = _compressed(change[kept], columns[kept])
-        return cls(change=seen, columns=given, out_change=change[out], out_columns=columns[out])
+        for number, variances in enumerate(settings):
+            missed = (change - columns @ _ridge(seen, given, variances)) ** 2
+            errors[number, one, other], errors[number, other, one] = missed[folds[other]].sum(), missed[folds[one]].sum()
+    return errors
 
-    def error(self, variances: Numbers) -> float:
-        """Return the squared error of predicting the stretches left out from those kept."""
-        scaled = self.columns * variances
-        factor = cho_factor(scaled @ self.columns.T + np.eye(len(self.change)), lower=True)
-        predicted = self.out_columns @ (scaled.T @ cho_solve(factor, self.change))
-        return float(((self.out_change - predicted) ** 2).sum())
+
+def _ridge(change: Numbers, columns: Numbers, variances: Numbers) -> Numbers:
+    """Return the posterior mean of the coefficients, (p,)."""
+    scaled = columns * variances
+    factor = cho_factor(scaled @ columns.T + np.eye(len(change)), lower=True)
+    mean: Numbers = scaled.T @ cho_solve(factor, change)
+    return mean
+
+
+def _best(errors: Numbers) -> int:
+    """Return the setting, of (settings, folds, folds), that predicts folds left out best; the first of equal ones."""
+    return int(np.argmin(np.trace(errors, axis1=1, axis2=2)))
+
+
+def _skill(errors: Numbers) -> float:
+    """Return the share of squared error that effects take away; the last of the settings is that without any effects.
+
+    Every fold is predicted by the setting that was best at the other folds, without having learnt from it.
+    """
+    without = float(np.trace(errors[-1]))
+    if without <= 0:
+        return 0.0
+    left = 0.0
+    for fold in range(errors.shape[1]):
+        others = np.delete(errors[:-1, fold], fold, axis=1).sum(axis=1)
+        left += float(errors[int(np.argmin(others)), fold, fold])
+    return 1 - left / without
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -178,7 +178,10 @@ def _consumed_in(table: pd.DataFrame, stretches: pd.DataFrame) -> pd.DataFrame:
 
 
 def _all_windows(tables: pd.DataFrame, sizes: dict[str, int]) -> pd.DataFrame:
-    """Return every window of the runs' plans, and those of the same width that lists left out, where they fit together."""
+    """Return every window of the runs' plans, and those of the same width that lists left out, where they fit together.
+
+    A subset's windows are stretches of the whole stream and leave nothing out: none is unseen because it is not of the subset.
+    """
     found = []
     for name, size in sizes.items():
         own = set(tables.loc[tables["stream"] == name, ["start", "stop"]].itertuples(index=False, name=None))
@@ -191,7 +194,7 @@ def _all_windows(tables: pd.DataFrame, sizes: dict[str, int]) -> pd.DataFrame:
         if clash is not None:
             raise UserError(
                 f"stream {name!r}: windows of the runs overlap: {list(clash[0])} and {list(clash[1])}; "
-                "attribute runs with the same windows together (`order: {window: N}` in their mixes)"
+                "attribute runs with the same windows together (`order: {window: N}`, and one `subset`, in their mixes)"
             )
         found += [(name, start, stop) for start, stop in ranges]
     return pd.DataFrame(found, columns=_WINDOW)

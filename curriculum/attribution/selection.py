@@ -66,7 +66,10 @@ def in_keyed_order(windows: pd.DataFrame, seed: int, purpose: str = "play") -> p
 
 
 def selected_mix(base: Mix, file: Path, *, name: str, samples: int | None = None) -> Mix:
-    """Return `base` with its streams playing the windows listed in `file`, over `samples` (None: as many as `base`)."""
+    """Return `base` with its streams playing the windows listed in `file`, over `samples` (None: as many as `base`).
+
+    Whole windows are played, also where `base` plays a subset: its samples stand for the windows that they were taken from.
+    """
     streams = {
         stream: replace(source, order=Order(listed=str(file.absolute())), subset=None)
         for stream, source in base.streams.items()
@@ -105,10 +108,16 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def _whole(windows: pd.DataFrame) -> pd.DataFrame:
-    """Return the windows of full length: the last of a stream may be shorter, and would spoil equal sizes."""
+    """Return the windows of full length: the last of a stream may be shorter, and would spoil equal sizes.
+
+    Windows of a subset differ by a sample: where more than that last one is shorter, the odd sample is cut off.
+    """
     lengths = windows["stop"] - windows["start"]
-    whole: pd.DataFrame = windows.loc[lengths == lengths.max()]
-    return whole
+    full = int(lengths.max()) if len(lengths) else 0
+    if (lengths < full).sum() > 1:
+        full -= 1
+    whole = windows[lengths >= full]
+    return whole.assign(stop=whole["start"] + full)
 
 
 def score_table(windows: pd.DataFrame, sizes: Mapping[str, int], by_stream: Mapping[str, float]) -> pd.DataFrame:

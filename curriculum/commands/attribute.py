@@ -56,14 +56,15 @@ def attribute(places: Sequence[Path], settings: Settings, *, as_json: bool = Fal
     _check(settings)
     progress = Console(stderr=True)
     runs = find_runs(places)
+    grown = _grown(runs, settings, progress) if settings.branches else None
     evidence = _evidence(runs, settings, progress)
     features = _features(evidence, settings.features, progress)
     effects, windows = _effects(evidence, features)
     document = _document(evidence, features, effects, windows) | _written(evidence, effects, windows, settings)
     if settings.select is not None:
         document["selection"] = _selected(evidence, windows, settings)
-    if settings.branches:
-        document["branches"] = _branches(runs, windows, settings, progress)
+    if grown is not None:
+        document["branches"] = _branches(*grown, windows, settings)
     if as_json:
         print(json.dumps(document, indent=1))
     else:
@@ -171,13 +172,11 @@ def _selected(evidence: Evidence, windows: pd.DataFrame, settings: Settings) -> 
     return [str(path) for path in write_selection(base, lists, folder, samples=settings.length)]
 
 
-def _branches(runs: Sequence[Path], windows: pd.DataFrame, settings: Settings, progress: Console) -> dict[str, Any]:
+def _branches(trunk: Trunk, growing: Growing, windows: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     from curriculum.attribution.branches import agreement, branch, compare, groups_by_effect, margins_of
     from curriculum.attribution.selection import in_pool
     from curriculum.search.statistics import mean_interval
 
-    trunk = _trunk(runs, settings)
-    growing = _growing(settings, trunk, progress)
     pool = in_pool(windows, settings.pool)  # type: ignore[arg-type]  # the command line offers the pools alone
     sets = groups_by_effect(pool, settings.groups)
     found = branch(trunk, sets, range(settings.branches), growing, settings.out / "branches")
@@ -196,6 +195,19 @@ def _branches(runs: Sequence[Path], windows: pd.DataFrame, settings: Settings, p
         ],
         "rank_correlation": None if rank is None else {name: _finite(value) for name, value in asdict(rank).items()},
     }
+
+
+def _grown(runs: Sequence[Path], settings: Settings, progress: Console) -> tuple[Trunk, Growing]:
+    """Return what branches grow from and how, once it is sure that they can: minutes before the first of them is trained."""
+    from curriculum.attribution.branches import check_growing
+    from curriculum.probe.specification import PROOF_DRAW
+
+    trunk = _trunk(runs, settings)
+    growing = _growing(settings, trunk, progress)
+    check_growing(trunk, growing)
+    if trunk.draw == PROOF_DRAW:
+        _say(progress, "a probe's file has items for two draws only: branches are asked those of a proof of the same study")
+    return trunk, growing
 
 
 def _trunk(runs: Sequence[Path], settings: Settings) -> Trunk:
@@ -223,6 +235,12 @@ def _growing(settings: Settings, trunk: Trunk, progress: Console) -> Growing:
         _say(progress, f"branches: {done}/{total} done")
 
     unit = trunk.recipe.batch * _BRANCH_READINGS
+    if settings.length is not None and settings.length % unit:
+        nearest = max(1, round(settings.length / unit)) * unit
+        raise UserError(
+            f"--length: wanted a multiple of {unit} samples, so that branches have whole batches of {trunk.recipe.batch} "
+            f"between their {_BRANCH_READINGS} readings, got {settings.length}; try {nearest}"
+        )
     samples = settings.length or max(1, (trunk.mix.samples or 0) // 4 // unit) * unit
     workers = settings.workers or len(os.sched_getaffinity(0))
     return Growing(samples=samples, readings=_BRANCH_READINGS, workers=workers, observe=observe)

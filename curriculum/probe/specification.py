@@ -1,8 +1,8 @@
 """The `probes:` of a study as values, and the items they stand for.
 
-Idea: a probe's items come in draws. Draw 0 is what the search sees, draw 1 what the proof sees; the two share no item,
-so that a winner cannot owe its lead to lucky items. A built-in probe makes each draw from its own seed; a file is
-shuffled once by a key and dealt out.
+Idea: a probe's items come in draws. Draw 0 is what the search sees, draw 1 what the proof sees, draw 2 what branches of an
+attribution see; they share no item, so that a winner cannot owe its lead to lucky items. A built-in probe makes each draw from
+its own seed; a file is shuffled once by a key and dealt out.
 
 A probe of another package (`builtin: "plugin:NAME"`, see `plugins`) is a function that makes items like the testbed's own:
 
@@ -28,7 +28,7 @@ from curriculum.probe.scoring import Probe
 from curriculum.probe.testbeds import FAMILIES, probe_items
 from curriculum.units import keyed_seed
 
-SEARCH_DRAW, PROOF_DRAW = 0, 1
+SEARCH_DRAW, PROOF_DRAW, BRANCH_DRAW = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

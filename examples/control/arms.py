@@ -30,7 +30,8 @@ from curriculum.proxy.run import RunRequest, RunResult, perform
 
 WEIGHTS = {"web": Decimal(2), "books": Decimal(1)}
 BASE = 20_480  # samples of the run that all others continue
-CHECKPOINT = 15_360  # where: all three tasks can be done by then, and the mode is not yet settled
+CHECKPOINTS = range(BASE // 8, BASE + 1, BASE // 8)  # where it keeps one
+CHECKPOINT = 15_360  # the one that is continued: all three tasks can be done by then, and the mode is not yet settled
 SAMPLES = 20_480  # of an attributed run
 LENGTH = 7_680  # of an arm
 READINGS = 20  # of an arm; every fifth is one of the four "later readings"
@@ -40,6 +41,19 @@ SHARE = 0.25  # of a stream's held-out windows that an arm may play
 ARMS = ("random", "shallow-only", "general-only")
 _RECIPE = Recipe(batch=32, learning_rate=4e-3, schedule="constant", readings=40)
 _FAMILIES = ("succession", "repetition", "flipped")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Base:
+    """The run that all others continue, and the position of the checkpoint that they continue."""
+
+    run: Path
+    position: int = CHECKPOINT
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint's folder."""
+        return self.run / "checkpoints" / str(self.position)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -75,23 +89,23 @@ def halves(mix: Mix) -> tuple[pd.DataFrame, pd.DataFrame]:
     return every[(both["_merge"] == "left_only").to_numpy()], held_out
 
 
-def base_run(folder: Path) -> Path:
-    """Train the run that is continued from its intermediate checkpoint, on the primer; return its folder."""
+def base_run(folder: Path, *, seed: int = 0, position: int = CHECKPOINT) -> Base:
+    """Train the run that is continued, on the primer; `position` is one of `CHECKPOINTS`."""
     make_streams(folder / "data")
     stream = {"primer": Stream(local=str(folder / "data" / "primer"))}
     mix = Mix(name="base", streams=stream, phases=(Phase(weights={"primer": Decimal(1)}, until=Decimal(1)),), samples=BASE)
-    request = RunRequest(label="base", mix=mix, seed=0, samples=BASE, recipe=_RECIPE, probes=probes(folder))
-    return perform(request, folder / "runs", keep=4).folder
+    request = RunRequest(label="base", mix=mix, seed=seed, samples=BASE, recipe=_RECIPE, probes=probes(folder))
+    return Base(run=perform(request, folder / "runs", keep=len(CHECKPOINTS)).folder, position=position)
 
 
-def trunk_of(base: Path, folder: Path) -> Trunk:
+def trunk_of(base: Base, folder: Path) -> Trunk:
     """Return what the arms grow from: the base run's intermediate checkpoint, under the mix of the two streams."""
-    return replace(Trunk.of_run(base, position=CHECKPOINT), mix=base_mix(folder))
+    return replace(Trunk.of_run(base.run, position=base.position), mix=base_mix(folder))
 
 
-def attributed_runs(base: Path, folder: Path, count: int, growing: Growing) -> list[Path]:
+def attributed_runs(base: Base, folder: Path, count: int, growing: Growing) -> list[Path]:
     """Continue the base run on the first half of the windows, `count` times in other orders: what is attributed."""
-    recipe = replace(_RECIPE, start=base / "checkpoints" / str(CHECKPOINT))
+    recipe = replace(_RECIPE, start=base.checkpoint)
     requests = [_request(folder, seed, recipe) for seed in range(count)]
     alone = replace(growing, population=1)  # so few runs are sooner done side by side than as one computation
     return [result.folder for result in trained(requests, alone, folder / "runs")]
@@ -120,7 +134,7 @@ def _nothing(windows: pd.DataFrame, *_: object) -> Features:
 
 
 def grown_arms(
-    base: Path, windows: pd.DataFrame, seeds: Sequence[int], growing: Growing, folder: Path, *, tail: float = 0.0
+    base: Base, windows: pd.DataFrame, seeds: Sequence[int], growing: Growing, folder: Path, *, tail: float = 0.0
 ) -> dict[str, list[RunResult]]:
     """Continue the base run on the windows of each arm; the last `tail` of it is the same for all."""
     trunk = trunk_of(base, folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from arms import ARMS, CHECKPOINT, LENGTH, READINGS, TAIL, Attribution
+from arms import ARMS, LENGTH, READINGS, TAIL, Attribution, Base
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -38,11 +38,11 @@ def margins(results: Sequence[RunResult]) -> Numbers:
     return np.stack([margins_of(result).to_numpy(dtype=np.float64) for result in results])
 
 
-def beginning(run: Path) -> float:
+def beginning(base: Base) -> float:
     """Return the margin at the checkpoint that all arms continue."""
-    result = load_run(run)
+    result = load_run(base.run)
     assert result is not None
-    return float(margins_of(result).loc[CHECKPOINT])
+    return float(margins_of(result).loc[base.position])
 
 
 def later_modes(margins: Numbers, first: float) -> list[list[str]]:
@@ -60,10 +60,11 @@ def hops(margins: Numbers, first: float) -> list[int]:
     return found
 
 
-def report(run: Path, found: Attribution, arms: Mapping[float, Arms]) -> str:
-    """Return the experiment's document."""
-    first = beginning(run)
-    parts = ["# Data that holds a mode", _what_was_found(found), _arms_table(arms[0.0], first), _verdict(arms[0.0], first)]
+def report(base: Base, found: Attribution, arms: Mapping[float, Arms], *, command: str) -> str:
+    """Return the experiment's document; `command` is what made it."""
+    first = beginning(base)
+    parts = ["# Data that holds a mode", f"`{command}`", _what_was_found(found)]
+    parts += [_arms_table(arms[0.0], first), _verdict(arms[0.0], first)]
     parts += [_published_table(), "## The last 40 % equal for all", _arms_table(arms[TAIL], first), _left(arms)]
     return "\n\n".join(parts) + "\n"
 
@@ -130,11 +131,11 @@ def _left(arms: Mapping[float, Arms]) -> str:
     )
 
 
-def draw_arms(run: Path, arms: Mapping[float, Arms], path: Path) -> None:
+def draw_arms(base: Base, arms: Mapping[float, Arms], path: Path) -> None:
     """Draw the margins of all arms over their length, without and with the common tail."""
     figure = Figure(figsize=(9.0, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
-    first = beginning(run)
+    first = beginning(base)
     places = np.arange(READINGS + 1) * LENGTH // READINGS
     for axes, (tail, of_tail) in zip(figure.subplots(1, 2, sharey=True), arms.items(), strict=True):
         for arm in ARMS:

@@ -30,7 +30,7 @@ MEAN_SHARES: Mapping[str, tuple[float, ...]] = {
 PRIMER = (0.30, 0.20, 0.15, 0.10, 0.25)  # of all windows alike: what the base run learns the tasks from
 WINDOWS, WINDOW = 128, 512  # windows a stream, samples a window
 _HELDOUT = 1024
-_ITEMS = 400  # a probe: two draws of 128, and room for more
+_ITEMS = 400  # a probe: three draws of 128 (runs, a proof's, branches'), and a few more
 _FINISHED = "finished"
 
 Numbers = NDArray[np.float64]
