@@ -1,0 +1,248 @@
+"""`curriculum ladder`: the same curricula at several sizes of a study's proxy, and what each size foretells of the others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from curriculum.errors import ResourceError, UserError
+from curriculum.proxy.sizes import count_parameters, parse_sizes
+from curriculum.proxy.throughput import UTILISATION, Device, RunShape, parse_device, run_parts, timed_seconds, work_of
+from curriculum.report.ladder_chart import ladder_drawing, ladder_markdown
+from curriculum.report.ladder_progress import LadderProgress
+from curriculum.search.folder import write_json
+from curriculum.search.ladder import Ladder, LadderRow, Rung, row_as_json, rungs_of
+from curriculum.search.ladder_statistics import compare
+from curriculum.search.observer import Observer
+from curriculum.search.study import Study
+from curriculum.search.study_file import load_study
+from curriculum.units import format_count, format_seconds
+
+INTERRUPTED = 130
+_HERE = "a core of this machine"
+_ANYWHERE = "{size}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The options of a ladder, as they were given. `curricula` are drawn at random, besides static and the controls."""
+
+    sizes: str
+    curricula: int = 12
+    seeds: int = 2
+    trials: int = 0
+    starts: str | None = None
+    runs: Path = Path("runs")
+    out: Path | None = None
+    workers: int | None = None
+    dry_run: bool = False
+    price: float | None = None
+    device: str | None = None
+    utilisation: float | None = None
+
+
+def ladder(study_path: Path | None, settings: Settings, *, as_json: bool = False) -> int:
+    """Play the curricula at every size, write ladder.json, .csv, .md, .svg and .png; return the exit code.
+
+    Going on is the same call again. Raises UserError, DataError, RunError, ResourceError.
+    """
+    _check(settings)
+    study = load_study(study_path)
+    sizes = parse_sizes(settings.sizes)
+    if settings.dry_run:  # a plan says what checkpoints must be made, so it can do without them
+        rungs = rungs_of(study, sizes, settings.starts or (_ANYWHERE if study.recipe.start is not None else None))
+        return _announce(_made(study, settings, rungs, None), settings, as_json=as_json)
+    rungs = rungs_of(study, sizes, settings.starts)
+    planned = _made(study, settings, rungs, None)
+    shape = _shape(planned)
+    runs = {rung.recipe: len(planned.curricula) * settings.seeds for rung in rungs}
+    work = {rung.recipe: work_of(rung.recipe, shape).flops for rung in rungs}
+    console = Console(stderr=True)
+    try:
+        with (
+            LadderProgress(console, runs, work, planned.workers) as progress,
+            _made(study, settings, rungs, progress) as made,
+        ):
+            progress.notice(f"Study {study.name!r}: {made.total} runs, {len(made.curricula)} curricula at {len(rungs)} sizes.")
+            rows, failed = made.run()
+    except KeyboardInterrupt:
+        console.print("\nInterrupted; every finished run is kept, the same command goes on.", markup=False, highlight=False)
+        return INTERRUPTED
+    document = _document(made, rows, failed, shape)
+    folder = settings.out or made.place.path
+    text = _write(document, rows, folder)
+    print(json.dumps(document, indent=1) if as_json else f"{text}\nWritten to {folder}: ladder.json, .csv, .md, .svg, .png")
+    return 0
+
+
+def _check(settings: Settings) -> None:
+    given = {"--price": settings.price, "--device": settings.device, "--utilisation": settings.utilisation}
+    if not settings.dry_run:
+        alone = next((name for name, value in given.items() if value is not None), None)
+        if alone is not None:
+            raise UserError(f"{alone} is for a plan; add --dry-run, or leave it out")
+    if settings.utilisation is not None and (settings.device or "cpu").lower() == "cpu":
+        raise UserError("--utilisation is of a device elsewhere; name it with --device, or leave it out: this machine is timed")
+
+
+def _made(study: Study, settings: Settings, rungs: Sequence[Rung], observer: Observer | None) -> Ladder:
+    return Ladder(
+        study,
+        rungs,
+        runs=settings.runs,
+        random=settings.curricula,
+        seeds=settings.seeds,
+        trials=settings.trials,
+        workers=settings.workers,
+        observer=observer,
+    )
+
+
+def _shape(made: Ladder) -> RunShape:
+    return run_parts(made.sample(made.rungs[0])).shape
+
+
+def _document(made: Ladder, rows: Sequence[LadderRow], failed: Mapping[str, str], shape: RunShape) -> dict[str, Any]:
+    """Return what `ladder.json` holds."""
+    tables = made.tables(rows)
+    return {
+        "study": made.study.name,
+        "folder": str(made.place.path),
+        "samples": made.study.samples,
+        "seeds": made.seeds,
+        "sizes": [_size(rung, shape) | {"seconds": _mean_seconds(rows, rung)} for rung in made.rungs],
+        "curricula": list(tables.curricula),
+        "failed": dict(failed),
+        **compare(tables),
+        "rows": [row_as_json(row) for row in rows],
+    }
+
+
+def _mean_seconds(rows: Sequence[LadderRow], rung: Rung) -> float:
+    own = [row.seconds for row in rows if row.size == rung.size.name]
+    return round(sum(own) / len(own), 3)
+
+
+def _size(rung: Rung, shape: RunShape) -> dict[str, Any]:
+    recipe = rung.recipe
+    parameters = count_parameters(recipe, vocabulary=shape.vocabulary, context=shape.context)
+    work = work_of(recipe, shape)
+    return {
+        "name": rung.size.name,
+        **{name: getattr(recipe, name) for name in ("layers", "width", "heads", "learning_rate")},
+        "start": None if recipe.start is None else str(recipe.start),
+        "parameters": asdict(parameters) | {"total": parameters.total},
+        "tokens": work.tokens,
+        "training_flops": work.training,
+        "reading_flops": work.reading,
+        "flops": work.flops,
+    }
+
+
+def _write(document: Mapping[str, Any], rows: Sequence[LadderRow], folder: Path) -> str:
+    """Write all files of a ladder; return its Markdown."""
+    from curriculum.report.figures_style import save
+
+    text = ladder_markdown(document, "ladder.svg")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame([row_as_json(row) for row in rows]).to_csv(folder / "ladder.csv", index=False)
+        save(ladder_drawing(document), folder)
+        (folder / "ladder.md").write_text(text, encoding="utf-8")
+        write_json(folder / "ladder.json", document)
+    except OSError as error:
+        raise ResourceError(f"could not write {folder}: {error.strerror or error}; make room, or give another --out") from error
+    return text
+
+
+def _announce(made: Ladder, settings: Settings, *, as_json: bool) -> int:
+    """Print what a ladder would cost, size by size."""
+    device = None if settings.device is None else parse_device(settings.device, settings.utilisation or UTILISATION)
+    if device is None:
+        print("timing a few steps at each size", file=sys.stderr)
+    plan = plan_of(made, device, settings.price)
+    print(json.dumps(plan, indent=1) if as_json else _plan_words(plan))
+    return 0
+
+
+def plan_of(made: Ladder, device: Device | None, price: float | None) -> dict[str, Any]:
+    """Return what every size costs: parameters, tokens, FLOPs, device hours, and money at `price` (US dollars an hour).
+
+    `device` None: this machine, timed.
+    """
+    parts = run_parts(made.sample(made.rungs[0]))
+    recipes = [rung.recipe for rung in made.rungs]
+    each = len(made.curricula) * made.seeds
+    seconds = timed_seconds(parts, recipes) if device is None else [device.seconds(recipe, parts.shape) for recipe in recipes]
+    sizes = [
+        _size(rung, parts.shape) | {"runs": each, "seconds": of_run, "device_hours": each * of_run / 3600}
+        for rung, of_run in zip(made.rungs, seconds, strict=True)
+    ]
+    hours = sum(size["device_hours"] for size in sizes)
+    return {
+        "study": made.study.name,
+        "curricula": len(made.curricula),
+        "seeds": made.seeds,
+        "runs": made.total,
+        "device": _HERE if device is None else device.name,
+        "peak_flops": None if device is None else device.flops,
+        "utilisation": None if device is None else device.utilisation,
+        "price": price,
+        "sizes": sizes,
+        "device_hours": hours,
+        "money": None if price is None else price * hours,
+        "workers": made.workers if device is None else None,
+    }
+
+
+def _plan_words(plan: Mapping[str, Any]) -> str:
+    """Return the plan as a table for a person."""
+    head = (
+        "size",
+        "layers x width, heads",
+        "parameters",
+        "with embeddings",
+        "runs",
+        "tokens each",
+        "FLOPs",
+        "time",
+        "device hours",
+    )
+    priced = () if plan["price"] is None else ("US dollars",)
+    rows = [(*head, *priced), *(_plan_row(size, plan["price"]) for size in plan["sizes"])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([*lines, "", _plan_total(plan)])
+
+
+def _plan_row(size: Mapping[str, Any], price: float | None) -> tuple[str, ...]:
+    return (
+        size["name"],
+        f"{size['layers']} x {size['width']}, {size['heads']}",
+        format_count(size["parameters"]["layers"]),
+        format_count(size["parameters"]["total"]),
+        str(size["runs"]),
+        format_count(size["tokens"]),
+        f"{size['flops']:.3g}",
+        format_seconds(size["seconds"]) if size["seconds"] >= 10 else f"{size['seconds']:.2g} s",
+        f"{size['device_hours']:.3g}",
+        *((f"{price * size['device_hours']:.2f}",) if price is not None else ()),
+    )
+
+
+def _plan_total(plan: Mapping[str, Any]) -> str:
+    runs = f"{plan['runs']} runs ({plan['curricula']} curricula x {plan['seeds']} seeds a size)"
+    if plan["utilisation"] is None:
+        wall = format_seconds(3600 * plan["device_hours"] / plan["workers"])
+        how = f"timed over a few steps; {wall} with {plan['workers']} at once"
+    else:
+        how = f"at {plan['utilisation']:.0%} of {plan['peak_flops']:.3g} FLOPs a second, a stated utilisation"
+    money = "" if plan["money"] is None else f"; {plan['money']:.2f} US dollars at {plan['price']:g} an hour"
+    return f"{runs}: {plan['device_hours']:.3g} hours of {plan['device']}, {how}{money}."

@@ -1,0 +1,224 @@
+"""A ladder as a document in Markdown, and as a picture: every curriculum at one size against another.
+
+Idea: a correlation hides what it rests on, so the picture shows the curricula themselves: random ones as a cloud, those with
+a name as marks of their own. A panel a measure and pair of sizes. Of many sizes only neighbours are drawn, and the smallest
+against the largest: that is the step which somebody with a small proxy takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from curriculum.report.figures_style import BLANK, CONTROL, FAINT, INK, LEADER, WIDE, Drawing, style
+from curriculum.units import format_count, format_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Document = Mapping[str, Any]
+_WORDS = {"time_general": "time general", "area": "area", "final_margin": "final margin", "loss": "mean loss"}
+_FATES = {
+    "holds": "holds: the same sign at every size, each interval without zero",
+    "same sign": "same sign: at every size, but not beyond the noise at each",
+    "open": "open: signs differ, but not beyond the noise",
+    "reversed": "reversed: beyond the noise at two sizes, with opposite signs",
+    "no interval": "no interval: one seed alone",
+}
+
+
+def measures_of(document: Document) -> list[str]:
+    """Return the measures that a ladder has."""
+    return [name for name in _WORDS if name in document["rows"][0]]
+
+
+def shown_pairs(sizes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of sizes that are drawn: neighbours, then the first and the last."""
+    found = list(pairwise(sizes))
+    return found if len(sizes) < 3 else [*found, (sizes[0], sizes[-1])]
+
+
+def ladder_drawing(document: Document, *, width: float = WIDE) -> Drawing:
+    """Return the curricula at one size against another, a panel a measure and pair."""
+    from matplotlib.figure import Figure
+
+    pairs, measures = shown_pairs([size["name"] for size in document["sizes"]]), measures_of(document)
+    with style():
+        side = width / len(measures)
+        figure = Figure(figsize=(width, side * 1.05 * len(pairs) + 0.35), layout="constrained")
+        panels = figure.subplots(len(pairs), len(measures), squeeze=False)
+        for row, (small, large) in zip(panels, pairs, strict=True):
+            for axes, measure in zip(row, measures, strict=True):
+                _draw(axes, document, measure, small, large)
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return Drawing(
+        name="ladder",
+        title=f"Curricula of {document['study']} at one size of proxy against another",
+        description="; ".join(_spoken(document, pair) for pair in document["pairs"]),
+        figure=figure,
+    )
+
+
+def _draw(axes: Axes, document: Document, measure: str, small: str, large: str) -> None:
+    means = _means(document, measure)
+    for label, colour, marker, names in _kinds(document):
+        points = [(means[small, name], means[large, name]) for name in names]
+        across, up = zip(*points, strict=True)
+        axes.scatter(across, up, s=26, color=colour, marker=marker, edgecolors=INK, linewidths=0.5, label=label, zorder=3)
+    found = _measured(document, small, large)[measure]["spearman"]["value"]
+    axes.set_title(f"{_WORDS[measure]}, {'-' if found is None else _signed(found)}")
+    axes.set_xlabel(f"at {small}")
+    axes.set_ylabel(f"at {large}")
+    axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
+
+
+def _kinds(document: Document) -> list[tuple[str, str, str, list[str]]]:
+    """Return label, colour, marker and names of each kind of curriculum that there is."""
+    names = document["curricula"]
+    found = [
+        ("random", BLANK, "o", [name for name in names if name.startswith("random-")]),
+        ("found by the search", LEADER, "^", [name for name in names if name.startswith("trial-")]),
+        ("static", INK, "s", [name for name in names if name == "static"]),
+    ]
+    rest = [name for name in names if not any(name in listed for *_, listed in found)]
+    return [each for each in (*found, ("hand-made", CONTROL, "D", rest)) if each[3]]
+
+
+def _means(document: Document, measure: str) -> dict[tuple[str, str], float]:
+    """Return each curriculum's mean over seeds, by size and name."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in document["rows"]:
+        found.setdefault((row["size"], row["curriculum"]), []).append(row[measure])
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
+def _measured(document: Document, small: str, large: str) -> Mapping[str, Any]:
+    pair = next(pair for pair in document["pairs"] if (pair["small"], pair["large"]) == (small, large))
+    found: Mapping[str, Any] = pair["measures"]
+    return found
+
+
+def _spoken(document: Document, pair: Mapping[str, Any]) -> str:
+    correlations = (f"{_WORDS[name]} {_correlation(of['spearman'])}" for name, of in pair["measures"].items())
+    return f"{pair['small']} against {pair['large']}: rank correlation of {', '.join(correlations)}"
+
+
+def ladder_markdown(document: Document, picture: str | None = None) -> str:
+    """Return the whole ladder in Markdown; `picture` is the place of its figure."""
+    seeds = document["seeds"]
+    head = (
+        f"{len(document['curricula'])} curricula of the study `{document['study']}` at {len(document['sizes'])} sizes, "
+        f"{seeds} seed{'' if seeds == 1 else 's'} each, {document['samples']:,} samples a run, probe items no search has seen."
+    )
+    parts = [f"# Ladder of {document['study']}", head, _sizes_table(document)]
+    parts += [f"![Curricula at one size against another]({picture})"] if picture else []
+    parts += ["## How far a size foretells another", _pairs_table(document), _NOTES]
+    parts += ["## What becomes of conclusions", _conclusions_table(document), _fates(document)]
+    parts += _failures(document)
+    return "\n\n".join(parts) + "\n"
+
+
+_NOTES = (
+    "Rank correlation is Spearman's over curricula, with a 95 % bootstrap interval over curricula (n of them). Top quartile: "
+    "the same among those that the smaller size ranks highest. Ceiling: what noise between seeds would leave of a perfect "
+    "agreement. Regret: what the smaller size's pick loses at the larger size against the larger size's own best, judged on "
+    "seeds that chose neither; below zero the pick was luckier. Beside it what that best gains over static. A star: one seed "
+    "chose and judged."
+)
+
+
+def _sizes_table(document: Document) -> str:
+    rows = [
+        (
+            size["name"],
+            str(size["layers"]),
+            str(size["width"]),
+            str(size["heads"]),
+            f"{size['learning_rate']:g}",
+            format_count(size["parameters"]["layers"]),
+            format_count(size["parameters"]["total"]),
+            f"{size['flops']:.3g}",
+            format_seconds(size["seconds"]),
+        )
+        for size in document["sizes"]
+    ]
+    head = ("size", "layers", "width", "heads", "learning rate", "parameters", "with embeddings", "FLOPs a run", "time a run")
+    return _table(head, rows)
+
+
+def _pairs_table(document: Document) -> str:
+    rows = [
+        (
+            f"{pair['small']} to {pair['large']}",
+            _WORDS[measure],
+            f"{_correlation(of['spearman'])} (n {of['spearman']['n']})",
+            f"{_correlation(of['top_quartile'])} (n {of['top_quartile']['n']})",
+            _share(of["noise_ceiling"]),
+            of["pick"],
+            of["best"],
+            f"{of['regret']:.3f}{'*' if of['judged_on_choosing_seed'] else ''}",
+            f"{of['best_over_static']:.3f}",
+        )
+        for pair in document["pairs"]
+        for measure, of in pair["measures"].items()
+    ]
+    head = ("sizes", "measure", "rank correlation", "top quartile", "ceiling", "pick", "best", "regret", "best over static")
+    return _table(head, rows)
+
+
+def _conclusions_table(document: Document) -> str:
+    sizes = [size["name"] for size in document["sizes"]]
+    rows = [
+        (
+            each["curriculum"],
+            _WORDS[each["measure"]],
+            *(_gain(each["gain_over_static"][size]) for size in sizes),
+            each["fate"],
+        )
+        for each in document["conclusions"]
+    ]
+    return _table(("curriculum", "measure", *(f"gain over static at {size}" for size in sizes), "it"), rows)
+
+
+def _fates(document: Document) -> str:
+    told = [words for fate, words in _FATES.items() if any(each["fate"] == fate for each in document["conclusions"])]
+    return (
+        "More is better throughout (of the loss: how much lower). Intervals: 95 %, not corrected for how many there are; the "
+        "noise is that of all curricula of the size together. " + "; ".join(told) + "."
+    )
+
+
+def _failures(document: Document) -> list[str]:
+    if not document["failed"]:
+        return []
+    lines = [f"- {name}: {words}" for name, words in document["failed"].items()]
+    return ["## Left out, since a run failed", "\n".join(lines)]
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    columns = list(head)
+    lines = [columns, ["---"] * len(columns), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _correlation(found: Mapping[str, Any]) -> str:
+    if found["value"] is None:
+        return "-"
+    interval = "" if found["low"] is None else f" [{_signed(found['low'])}, {_signed(found['high'])}]"
+    return _signed(found["value"]) + interval
+
+
+def _gain(interval: Mapping[str, Any]) -> str:
+    if interval["low"] is None:
+        return f"{interval['mean']:+.3f}"
+    return f"{interval['mean']:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}"

@@ -1,0 +1,267 @@
+"""How far what one size of proxy shows holds for another: correlations of curricula, their ceiling, regret, conclusions.
+
+Idea: every curriculum was played at every size on the same seeds, so a measure is a table (curricula, seeds) a size. Of two
+sizes is asked, in the order of how much they are worth to whoever trains small proxies to choose for a large model:
+
+    correlation   Spearman's, of the curricula's means over seeds; interval by bootstrap over curricula (Efron, percentiles)
+    top quartile  the same among the curricula that the smaller size ranks highest, between which a choice is made
+    ceiling       the most that noise lets a correlation be: the root of both sizes' reliabilities (Spearman 1904), each the
+                  mean correlation between two seeds, stepped up to all of them (Spearman 1910, Brown 1910)
+    regret        what is lost at the larger size by taking the smaller one's pick instead of the larger one's best; the seeds
+                  that judge choose neither (left out in turn), since the best of noisy means looks better than it is
+    conclusions   for each named curriculum against static, sign and interval at each size
+
+Alternatives: Kendall's tau (the same order, smaller numbers, which the literature seldom gives), Pearson's r (moved by one bad
+curriculum). The price of the bootstrap: with a dozen curricula its interval is too narrow by a few hundredths, and nothing
+says what other curricula than such as were drawn would do. The ceiling counts as signal what is alike in all runs of a seed
+at both sizes (the data's order), so a correlation can exceed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import ceil, sqrt
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from scipy.stats import t as student
+
+from curriculum.search.statistics import CONFIDENCE, Interval
+from curriculum.units import keyed_seed
+
+FloatArray = NDArray[np.float64]
+MEASURES = ("time_general", "area", "final_margin", "loss")
+LOWER_IS_BETTER = ("loss",)
+_RESAMPLES = 4000
+_LEAST = 3  # curricula of which a correlation says anything
+_LEAST_FOR_INTERVAL = 5
+Fate = Literal["holds", "reversed", "same sign", "open", "no interval"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Correlation:
+    """Spearman's correlation over so many `curricula` with its interval; None where they are too few, or all alike."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    curricula: int
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """Return it as JSON."""
+        return {"value": _rounded(self.value), "low": _rounded(self.low), "high": _rounded(self.high), "n": self.curricula}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Regret:
+    """What the smaller size's pick loses at the larger size, in the measure's unit, more being worse.
+
+    `pick` and `best` are the two sizes' choices by all seeds. `gain` is the best's over static, judged likewise, `kept` the
+    pick's. `same_seeds`: one seed alone, which had to choose and to judge; the regret is then too large.
+    """
+
+    pick: int
+    best: int
+    regret: float
+    gain: float
+    kept: float
+    same_seeds: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conclusion:
+    """A curriculum's gain over static at each size, more being better, and what becomes of it over the sizes."""
+
+    gains: tuple[Interval, ...]
+    fate: Fate
+
+
+def spearman(first: FloatArray, second: FloatArray) -> float | None:
+    """Return the rank correlation of two vectors; ties share their mean rank. None for fewer than three, or all alike."""
+    if len(first) < _LEAST:
+        return None
+    found = float(_row_correlations(first[None], second[None])[0])
+    return found if np.isfinite(found) else None
+
+
+def correlation(first: FloatArray, second: FloatArray, *, seed: int = 0) -> Correlation:
+    """Return the correlation of two vectors (curricula,) with a 95 % interval by bootstrap over curricula."""
+    count, value = len(first), spearman(first, second)
+    if value is None or count < _LEAST_FOR_INTERVAL:
+        return Correlation(value=value, low=None, high=None, curricula=count)
+    drawn = np.random.default_rng(keyed_seed("ladder bootstrap", seed)).integers(0, count, size=(_RESAMPLES, count))
+    values = _row_correlations(first[drawn], second[drawn])
+    low, high = np.quantile(values[np.isfinite(values)], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Correlation(value=value, low=float(low), high=float(high), curricula=count)
+
+
+def _row_correlations(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return Spearman's correlation of each pair of rows (rows, curricula); not a number where a row is all alike."""
+    ranks = [rankdata(values, axis=1) for values in (first, second)]
+    left, right = (each - each.mean(axis=1, keepdims=True) for each in ranks)
+    scale = np.sqrt((left**2).sum(axis=1) * (right**2).sum(axis=1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: FloatArray = np.where(scale > 1e-9, (left * right).sum(axis=1) / scale, np.nan)
+    return found
+
+
+def top_quartile(values: FloatArray) -> NDArray[np.int64]:
+    """Return the indices of the quarter of largest values, at least three; of equals the earlier ones."""
+    count = max(_LEAST, ceil(len(values) / 4))
+    found: NDArray[np.int64] = np.argsort(-values, kind="stable")[:count]
+    return found
+
+
+def reliability(table: FloatArray) -> float | None:
+    """Return how far the means over seeds of a table (curricula, seeds) would correlate with those over as many others.
+
+    None for a single seed. 0 where seeds agree no better than by chance.
+    """
+    seeds = table.shape[1]
+    found = [spearman(table[:, one], table[:, other]) for one, other in combinations(range(seeds), 2)]
+    known = [value for value in found if value is not None]
+    return None if not known else spearman_brown(max(0.0, float(np.mean(known))), seeds)
+
+
+def spearman_brown(of_one: float, count: int) -> float:
+    """Return the reliability of a mean of `count`, from that of one."""
+    return count * of_one / (1 + (count - 1) * of_one)
+
+
+def noise_ceiling(small: FloatArray, large: FloatArray) -> float | None:
+    """Return the correlation that noise alone would leave two sizes of perfect agreement; tables (curricula, seeds)."""
+    reliabilities = [reliability(small), reliability(large)]
+    known = [value for value in reliabilities if value is not None]
+    return sqrt(known[0] * known[1]) if len(known) == 2 else None
+
+
+def regret(small: FloatArray, large: FloatArray, static: int) -> Regret:
+    """Return the regret of the smaller size's pick; tables (curricula, seeds), more being better, `static` is a row.
+
+    Each seed judges in turn what all others choose, at both sizes. Below zero: the pick was the luckier one.
+    """
+    seeds = range(large.shape[1])
+    judged = [_judged(small, large, static, seed) for seed in seeds]
+    lost, gained = (float(value) for value in np.mean(judged, axis=0))
+    return Regret(
+        pick=_best(small),
+        best=_best(large),
+        regret=lost,
+        gain=gained,
+        kept=gained - lost,
+        same_seeds=len(seeds) == 1,
+    )
+
+
+def _judged(small: FloatArray, large: FloatArray, static: int, seed: int) -> tuple[float, float]:
+    """Return regret and the best's gain over static on one seed, chosen on the others where there are any."""
+    choosing = [other for other in range(large.shape[1]) if other != seed] or [seed]
+    pick, best = _best(small[:, choosing]), _best(large[:, choosing])
+    return float(large[best, seed] - large[pick, seed]), float(large[best, seed] - large[static, seed])
+
+
+def _best(table: FloatArray) -> int:
+    return int(np.argmax(table.mean(axis=1)))
+
+
+def gain_interval(table: FloatArray, row: int, static: int) -> Interval:
+    """Return a curriculum's mean gain over static with a 95 % interval; table (curricula, seeds), more being better.
+
+    Two seeds alone give no interval worth the name. So the noise is taken from all curricula together: what is left of the
+    table when curricula and seeds are taken out (two-way analysis of variance), as if it were the same for each. Infinite
+    ends with a single seed.
+    """
+    rows, seeds = table.shape
+    gain = float(table[row].mean() - table[static].mean())
+    if seeds < 2:
+        return Interval(mean=gain, low=-np.inf, high=np.inf)
+    rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+    freedom = (rows - 1) * (seeds - 1)
+    error = sqrt(2 * float((rest**2).sum()) / freedom / seeds)
+    half = float(student.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return Interval(mean=gain, low=gain - half, high=gain + half)
+
+
+def conclude(tables: Sequence[FloatArray], row: int, static: int) -> Conclusion:
+    """Return a curriculum's gain over static at each size, and whether it survives over all."""
+    gains = tuple(gain_interval(table, row, static) for table in tables)
+    return Conclusion(gains=gains, fate=_fate(gains))
+
+
+def _fate(gains: Sequence[Interval]) -> Fate:
+    if not all(np.isfinite(gain.low) for gain in gains):
+        return "no interval"
+    sure = {gain.mean > 0 for gain in gains if not gain.holds_zero()}
+    if len(sure) == 2:
+        return "reversed"
+    if len({float(np.sign(gain.mean)) for gain in gains} | {0.0}) != 2 or any(gain.mean == 0 for gain in gains):
+        return "open"
+    return "holds" if not any(gain.holds_zero() for gain in gains) else "same sign"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LadderTables:
+    """What a ladder measured: of each measure (sizes, curricula, seeds). `curricula[static]` is the static one.
+
+    `named` are the curricula of which conclusions are drawn.
+    """
+
+    sizes: tuple[str, ...]
+    curricula: tuple[str, ...]
+    values: Mapping[str, FloatArray]
+    named: tuple[str, ...]
+    static: int = 0
+
+
+def compare(tables: LadderTables) -> dict[str, Any]:
+    """Return as JSON every pair of sizes in every measure, each size's reliability, and the conclusions."""
+    oriented = {name: values * (-1 if name in LOWER_IS_BETTER else 1) for name, values in tables.values.items()}
+    pairs = [
+        {"small": tables.sizes[small], "large": tables.sizes[large], "measures": _compared(tables, oriented, small, large)}
+        for small, large in combinations(range(len(tables.sizes)), 2)
+    ]
+    reliable = {
+        size: {name: _rounded(reliability(values[number])) for name, values in oriented.items()}
+        for number, size in enumerate(tables.sizes)
+    }
+    return {"pairs": pairs, "reliability": reliable, "conclusions": _conclusions(tables, oriented)}
+
+
+def _compared(tables: LadderTables, oriented: Mapping[str, FloatArray], small: int, large: int) -> dict[str, Any]:
+    return {name: _pair(tables, values[small], values[large]) for name, values in oriented.items()}
+
+
+def _pair(tables: LadderTables, small: FloatArray, large: FloatArray) -> dict[str, Any]:
+    first, second = small.mean(axis=1), large.mean(axis=1)
+    top = top_quartile(first)
+    lost = regret(small, large, tables.static)
+    return {
+        "spearman": correlation(first, second).as_json(),
+        "top_quartile": correlation(first[top], second[top]).as_json(),
+        "noise_ceiling": _rounded(noise_ceiling(small, large)),
+        "pick": tables.curricula[lost.pick],
+        "best": tables.curricula[lost.best],
+        "regret": _rounded(lost.regret),
+        "best_over_static": _rounded(lost.gain),
+        "pick_over_static": _rounded(lost.kept),
+        "judged_on_choosing_seed": lost.same_seeds,
+    }
+
+
+def _conclusions(tables: LadderTables, oriented: Mapping[str, FloatArray]) -> list[dict[str, Any]]:
+    found = []
+    for name in tables.named:
+        row = tables.curricula.index(name)
+        for measure, values in oriented.items():
+            conclusion = conclude(list(values), row, tables.static)
+            gains = {size: gain.as_json() for size, gain in zip(tables.sizes, conclusion.gains, strict=True)}
+            found.append({"curriculum": name, "measure": measure, "fate": conclusion.fate, "gain_over_static": gains})
+    return found
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
