@@ -50,6 +50,7 @@ def cli() -> None:
 @click.option("--reuse", type=_FILE, metavar="OLD", help="Folder of an older study whose trials are put to use.")
 @click.option("--scan", type=_FILE, metavar="SCORES", help="Score file of `scan`: curricula after it are tried first.")
 @click.option("--split", "splits", multiple=True, metavar="OLD=NEW,NEW", help="OLD study's stream is now these; repeatable.")
+@click.option("--tensorboard", type=_FILE, metavar="DIR", help="Write curves of trials and runs there as they end.")
 @click.option("--dry-run", is_flag=True, help="Say runs, tokens and time; search nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
 def search(study: Path | None, **options: Any) -> int:
@@ -61,6 +62,31 @@ def search(study: Path | None, **options: Any) -> int:
     from curriculum.commands.search import search as command
 
     return command(study, **options)
+
+
+@cli.command()
+@click.argument("study", type=_FILE, required=False)
+@click.option("--sizes", required=True, metavar="0.1M,1M,10M", help="Parameters without embeddings; `study`: its own recipe.")
+@click.option("--curricula", type=click.IntRange(0), default=12, show_default=True, help="Drawn at random, besides controls.")
+@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="Runs of each curriculum at each size.")
+@click.option("--trials", type=click.IntRange(0), default=0, show_default=True, help="Best trials of the study's search, too.")
+@click.option("--starts", metavar="PATTERN", help="Checkpoints that runs begin from, with {size}: 'starts/{size}'.")
+@click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where studies and runs are kept.")
+@click.option("--out", type=_FILE, help="Where tables and picture are written. Default: with the runs, in STUDY-ladder.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that train. Default: one a core.")
+@click.option("--dry-run", is_flag=True, help="Say parameters, tokens, FLOPs, device hours and money; train nothing.")
+@click.option("--price", type=click.FloatRange(0), help="US dollars an hour of the device, for --dry-run.")
+@click.option("--device", help="For --dry-run: cpu (this machine, timed), A100, H100, ..., or NAME=FLOPS a second.")
+@click.option("--utilisation", type=float, help="Share of the device's FLOPs that a run gets. Default: 0.3.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
+def ladder(study: Path | None, as_json: bool, **options: Any) -> int:
+    """Play the same curricula at several sizes of a STUDY's proxy: which conclusions survive? The same command goes on."""
+    for library in ("OMP", "OPENBLAS", "MKL"):  # as for `search`
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+    from curriculum.commands.ladder import Settings
+    from curriculum.commands.ladder import ladder as command
+
+    return command(study, Settings(**options), as_json=as_json)
 
 
 @cli.command()
@@ -113,7 +139,7 @@ def check(path: Path, as_json: bool) -> int:
 @click.option("--samples", type=click.IntRange(1), help="Length of the run. Default: the mix's, then the study's.")
 @click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where runs are kept.")
 @click.option("--checkpoints", type=click.IntRange(1), default=1, show_default=True, help="How many to keep, evenly spaced.")
-@click.option("--tensorboard", type=_FILE, metavar="DIR", help="Write the run's curves there, for TensorBoard.")
+@click.option("--tensorboard", type=_FILE, metavar="DIR", help="Write the run's curves there while it trains.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; progress goes to standard error.")
 def run(mix: Path, study: Path | None, **options: Any) -> int:
     """Train one proxy on MIX and show its trajectory."""

@@ -7,11 +7,14 @@ with it must win, for reasons that a report can be checked against.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from click.testing import CliRunner
 
+from curriculum.cli import cli
 from curriculum.plan.schedule import proportions
 from curriculum.probe import Reading, Trajectory
 from curriculum.proxy.run import BITS_COLUMNS, RunRequest, load_run, write_run
@@ -127,3 +130,21 @@ def made_study(base: Path) -> Path:
         root.mkdir()
         make_study(root)
     return root / "runs" / "made"
+
+
+def written_report(base: Path) -> Path:
+    """Return the folder of what `curriculum report` wrote of that study, once for all who look at it.
+
+    It holds new/page.html, figures/ and, where tensorboard is installed, curves/.
+    """
+    root = base / "report-written"
+    if not (root / "done").exists():
+        study = made_study(base)
+        words = ["report", "made", "--runs", str(study.parent), "--out", str(root / "new" / "page.html")]
+        words += ["--figures", str(root / "figures")]
+        words += ["--tensorboard", str(root / "curves")] if find_spec("tensorboard") else []
+        before = sorted(path.name for path in study.iterdir())
+        done = CliRunner().invoke(cli, words, catch_exceptions=False)
+        assert done.exit_code == 0 and sorted(path.name for path in study.iterdir()) == before
+        (root / "done").write_text(done.stdout)
+    return root

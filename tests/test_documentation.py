@@ -7,12 +7,14 @@ A fenced block of bash or python is run, in order, in a folder that looks like a
     <!-- not run: REASON -->                 it is not
 
 A line that begins with `curriculum` is run in this process, since importing torch for each would take most of the time.
+What a page takes for granted (a model in training, a finished study) is made by `documentation_help.SETUPS`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import stat
@@ -25,12 +27,16 @@ from typing import Any
 
 import pytest
 import yaml
+from documentation_help import SETUPS
 
 from curriculum.cli import _guarded, cli
 from curriculum.streaming import StreamingDataset
 
 ROOT = Path(__file__).parents[1]
-OURS = ("tutorial", "limits", "how-to-install", "how-to-cluster", "how-to-gpu", "how-to-resume", "how-to-export")
+OURS = (
+    *("tutorial", "limits", "how-to-install", "how-to-cluster", "how-to-gpu", "how-to-resume", "how-to-export"),
+    *("loader", "monitor", "scan", "report", "attribution", "search", "probes", "export"),
+)
 EXAMPLES = ("own_data", "custom_probe", "custom_proxy", "postgres_study", "choose_checkpoint")
 PAGES = ("README.md", *(f"docs/{name}.md" for name in OURS))
 BLOCK = re.compile(
@@ -42,6 +48,7 @@ NOT_RUN = {
     "README.md": ["python3.11 -m venv", "python3.11 -m venv", "curriculum pack texts/*.jsonl"],
     "docs/tutorial.md": ["curriculum search study.yaml --budget 8"],
     "docs/how-to-install.md": ["python3.11 -m venv", "eval "],
+    "docs/report.md": ["curriculum report STUDY"],
     "docs/how-to-cluster.md": ["curriculum search --b", "pip install ", "pip install ", "python examples/postgres_study"],
 }
 
@@ -139,8 +146,10 @@ def in_this_process(line: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_tells_to_type_works(page: str, checkout: Path) -> None:
+def test_what_a_page_tells_to_type_works(page: str, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     scope: dict[str, Any] = {"__name__": "page"}
+    if page in SETUPS:
+        scope |= SETUPS[page](checkout, tmp_path_factory.getbasetemp())
     for block in blocks(page):
         play(block, checkout, scope)
     for value in scope.values():
@@ -169,6 +178,13 @@ def test_what_is_left_to_the_tutorial_stands_there() -> None:
         assert block.file is None or block.text in tutorial, block.file
 
 
+def test_no_command_stands_where_it_is_not_run() -> None:
+    """A command that is indented is a block to a reader, and none to these tests; a line of usage has brackets."""
+    for page in PAGES:
+        found = [line for line in (ROOT / page).read_text().splitlines() if re.match(r" {4}(curriculum|python|pip) ", line)]
+        assert [line for line in found if "[" not in line] == [], page
+
+
 def test_a_block_under_a_misspelt_comment_is_not_overlooked() -> None:
     for page in (*PAGES, *(f"examples/{name}/README.md" for name in EXAMPLES)):
         for block in blocks(page):
@@ -181,12 +197,11 @@ def test_links_lead_somewhere() -> None:
             assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
 
 
-def test_the_reference_is_what_the_code_says() -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "docs/make_reference.py"), "--check"],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_the_reference_is_what_the_code_says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["make_reference.py", "--check"])
+    with pytest.raises(SystemExit) as ended:  # in this process, which has torch already
+        runpy.run_path(str(ROOT / "docs/make_reference.py"), run_name="__main__")
+    assert ended.value.code == 0, capsys.readouterr().err
 
 
 def test_the_numbers_of_the_page_of_limits_are_in_the_log() -> None:

@@ -55,7 +55,7 @@ def test_the_custom_probe_is_installed_named_and_read(tmp_path: Path) -> None:
         "--study",
         "examples/custom_probe/study.yaml",
         "--samples",
-        "1280",
+        "640",
     ]
     document = run(*words, "--runs", tmp_path / "runs", "--json", PYTHONPATH=str(site))
     readings = json.loads(document[document.index("{") : document.rindex("}") + 1])["trajectory"]

@@ -97,6 +97,30 @@ def test_olmo_core(tmp_path: Path) -> None:
     assert weights(imported(bare, "olmo-core", tmp_path, sequence_length=8, samples=9)) == weights(mix)
 
 
+@pytest.mark.parametrize(
+    ("keys", "epochs", "told"),
+    [
+        ("", 1, None),  # OLMo-core repeats nothing unless it is allowed to
+        ("max_repetition_ratio: 3.0", 3, None),
+        ("max_repetition_ratio: 4, max_source_fraction: 0.5", 2, None),
+        ("max_repetition_ratio: 2.5", 3, "2.5 times"),
+        ("max_source_fraction: 0.25", 1, "0.25 times"),
+    ],
+)
+def test_olmo_cores_limits_become_epochs_and_what_does_not_is_said(
+    keys: str, epochs: int, told: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = OLMO.replace("max_repetition_ratio: 2.0", keys).replace(", }", "}")
+    mix = imported(content, "olmo-core", tmp_path, sequence_length=8)
+    assert [stream.max_epochs for stream in mix.streams.values()] == [epochs, 1]
+    printed = capsys.readouterr().out
+    assert ("note:" in printed) == (told is not None) and (
+        told is None or f"'web': OLMo-core plays at most {told} its tokens" in printed
+    )
+    import_mix(tmp_path / "theirs", "olmo-core", Settings(out=tmp_path / "mine.yaml", sequence_length=8), as_json=True)
+    assert len(json.loads(capsys.readouterr().out)["notes"]) == (told is not None)
+
+
 def test_megatron(tmp_path: Path) -> None:
     mix = imported(MEGATRON, "megatron", tmp_path, sequence_length=8, samples=100)
     assert weights(mix) == [{"web": 80, "e-web": 20, "books": Decimal("0.5")}]
@@ -131,6 +155,8 @@ def test_where_it_came_from_is_noted(tmp_path: Path) -> None:
         ("olmo-core", OLMO.replace("[s3/code.npy]", "[a.npy, b.npy]"), {"sequence_length": 8}, ":6: source_mixture_config"),
         ("olmo-core", OLMO.replace("/data/web/*", "/data/*/web"), {"sequence_length": 8}, "a pattern over several folders"),
         ("olmo-core", OLMO.replace("source_name: code", "source_name: web"), {"sequence_length": 8}, ":6: "),
+        ("olmo-core", OLMO.replace("n_ratio: 2.0", "n_ratio: 0.5"), {"sequence_length": 8}, ":5: source_mixture_config."),
+        ("olmo-core", OLMO.replace("ratio: 2.0", "ratio: 2, max_source_fraction: 0"), {"sequence_length": 8}, "fraction: want"),
         ("olmo-core", "dtype: uint16\n", {"sequence_length": 8}, "no list of sources found"),
         ("megatron", MEGATRON, {"samples": 9}, "add --sequence-length NUMBER"),
         ("megatron", "80 /d/web\n20\n", {"samples": 9, "sequence_length": 8}, ":2: wanted pairs"),

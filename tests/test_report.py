@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +15,7 @@ from xml.etree import ElementTree
 import optuna
 import pandas as pd
 import pytest
-from click.testing import CliRunner
-from report_help import BUDGET, made_study, make_study
+from report_help import BUDGET, made_study, make_study, written_report
 from rich.console import Console
 
 from curriculum.cli import cli
@@ -215,6 +212,14 @@ def test_hops_are_marked_where_the_new_mode_begins() -> None:
     assert mode_stays([0.5, 0.8, 1.0], ["general", "general", "shallow"]) == [("general", 0.0, 0.8), ("shallow", 0.8, 1.0)]
 
 
+def test_a_probe_that_no_run_was_asked_is_an_error_that_names_those_there_are() -> None:
+    runs = {"mine": [trajectory([(0.1, False)])], "none": []}
+    with pytest.raises(UserError, match=r"no run was asked the probe 'pp' \(did you mean 'p'\?\); their probes: p"):
+        trajectory_figure(runs, "pp")
+    with pytest.raises(UserError, match="no readings at all"):
+        trajectory_figure({"none": []}, "p")
+
+
 def trajectory(margins: Sequence[tuple[float, bool]]) -> Trajectory:
     known = {"probe": "p", "family": "f", "accuracy": 0.5, "low": -1.0, "high": 1.0, "control_margin": 0.5}
     readings = [Reading(**known, margin=margin, capable=capable) for margin, capable in margins]  # type: ignore[arg-type]
@@ -224,8 +229,7 @@ def trajectory(margins: Sequence[tuple[float, bool]]) -> Trajectory:
 def test_what_a_picture_says_is_what_it_was_given() -> None:
     kinds: tuple[Kind, ...] = ("kept", "kept", "broken", "stopped")
     trials = [
-        TrialPoint(name=f"trial-{number}", loss=1.2349 + number, time_general=0.1239, kind=kind)
-        for number, kind in enumerate(kinds)
+        TrialPoint(name=f"trial-{number}", loss=1.2349 + number, value=0.1239, kind=kind) for number, kind in enumerate(kinds)
     ]
     hover = hover_texts(trials)
     words = "gain -0.008 [-0.013, 0.156] of #1b1c1e"
@@ -248,13 +252,13 @@ def test_effects_of_streams_of_any_name_are_drawn(tmp_path: Path) -> None:
 def test_points_stand_at_their_numbers_and_kinds_look_different() -> None:
     kinds = {"a": "kept", "b": "broken", "c": "stopped"}
     points = [
-        TrialPoint(name=name, loss=1.0 + index, time_general=0.25 * index, kind=kind)  # type: ignore[arg-type]
+        TrialPoint(name=name, loss=1.0 + index, value=0.25 * index, kind=kind)  # type: ignore[arg-type]
         for index, (name, kind) in enumerate(kinds.items())
     ]
     ax = trials_figure(points).axes[0]
     shown = {collection.get_gid(): collection.get_offsets().tolist() for collection in ax.collections}
     assert shown == {"trials-kept": [[1.0, 0.0]], "trials-broken": [[2.0, 0.25]], "trials-stopped": [[3.0, 0.5]]}
-    without = [TrialPoint(name="a", loss=None, time_general=0.5, kind="kept"), points[0]]
+    without = [TrialPoint(name="a", loss=None, value=0.5, kind="kept"), points[0]]
     assert "order" not in trials_figure([without[0]]).axes[0].get_xlabel()
     assert trials_figure([without[0]]).axes[0].get_xlabel().startswith("trial")
 
@@ -262,7 +266,7 @@ def test_points_stand_at_their_numbers_and_kinds_look_different() -> None:
 def test_a_gain_without_an_interval_is_a_hollow_point() -> None:
     sure, unsure = Interval(mean=0.1, low=0.05, high=0.15), Interval(mean=0.1, low=float("-inf"), high=float("inf"))
     arms = [
-        ArmPoint(name=str(number), role="finalist", loss=None, time_general=sure, gain=gain)
+        ArmPoint(name=str(number), role="finalist", loss=None, value=sure, gain=gain)
         for number, gain in enumerate((sure, unsure, None))
     ]
     lines = gains_figure(arms, "area").axes[0].lines
@@ -284,15 +288,6 @@ def test_every_picture_of_a_study_has_words(report: StudyReport) -> None:
     assert all(len(drawing.description) > 60 and drawing.title for drawing in drawings)
     trials = next(drawing for drawing in drawings if drawing.name == "trials")
     assert sum(len(texts) for texts in trials.hover.values()) == BUDGET
-
-
-def test_the_documented_snippet_runs(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
-    (snippet,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    shutil.copytree(study, tmp_path / "runs" / "mine")
-    monkeypatch.chdir(tmp_path)
-    exec(snippet, {})
-    assert Path("trials.pdf").read_bytes().startswith(b"%PDF")
 
 
 # Curves for TensorBoard
@@ -328,17 +323,14 @@ def test_a_missing_tensorboard_is_said_before_anything_is_done(monkeypatch: pyte
 # The command
 
 
-def test_the_command_writes_page_pictures_and_curves(study: Path, tmp_path: Path) -> None:
+def test_the_command_writes_page_pictures_and_curves(study: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     pytest.importorskip("tensorboard")
-    out, figures, curves = tmp_path / "new" / "page.html", tmp_path / "figures", tmp_path / "curves"
-    before = sorted(path.name for path in study.iterdir())
-    arguments = ["report", "made", "--runs", str(study.parent), "--out", str(out), "--figures", str(figures)]
-    done = CliRunner().invoke(cli, [*arguments, "--tensorboard", str(curves)], catch_exceptions=False)
-    assert done.exit_code == 0 and str(out) in done.stdout.splitlines()
-    assert out.read_text().startswith("<!DOCTYPE html>") and sorted(path.name for path in study.iterdir()) == before
+    written = written_report(tmp_path_factory.getbasetemp())
+    page, figures = written / "new" / "page.html", written / "figures"
+    assert str(page) in (written / "done").read_text().splitlines() and page.read_text().startswith("<!DOCTYPE html>")
     assert {path.suffix for path in figures.iterdir()} == {".svg", ".png"} and len(list(figures.iterdir())) == 12
     assert (figures / "gains.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list(curves.iterdir())) == len(list(study.glob("*/run.json")))
+    assert len(list((written / "curves").iterdir())) == len(list(study.glob("*/run.json")))
 
 
 def test_without_a_study_the_command_says_what_there_is(study: Path) -> None:
@@ -355,19 +347,6 @@ def test_tables_in_the_terminal_cost_no_matplotlib() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_run_leaves_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study: Path) -> None:
-    pytest.importorskip("tensorboard")
-    monkeypatch.chdir(tmp_path)
-    mix = next(study.glob("proof-static-*")) / "mix.yaml"
-    arguments = ["run", str(mix), "--study", str(study.parents[1] / "made.yaml"), "--samples", "160", "--json"]
-    done = CliRunner().invoke(cli, [*arguments, "--tensorboard", "curves"], catch_exceptions=False)
-    assert done.exit_code == 0
-    run = Path(json.loads(done.stdout)["run"])
-    assert [path.name for path in Path("curves").iterdir()] == [run.name]
-    assert list(Path("curves", run.name).glob("events.*"))
-    assert "training: 160 of 160 samples" in done.stderr and "\x1b" not in done.stderr
 
 
 def test_a_run_in_a_pipe_says_how_far_it_is_now_and_then() -> None:

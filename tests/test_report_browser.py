@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_help import made_study
-
-from curriculum.report import read_study, render
+from report_help import written_report
 
 browsers = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser; pip install 'curriculum[dev]'")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,9 +23,7 @@ PHONE, DESK = 375, 1280
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(render(read_study(made_study(tmp_path_factory.getbasetemp()))), encoding="utf-8")
-    return file
+    return written_report(tmp_path_factory.getbasetemp()) / "new" / "page.html"
 
 
 @pytest.fixture(scope="module")

@@ -24,16 +24,19 @@ class ScalarLogger(Protocol):
 
 
 class TensorBoardLogger:
-    """Writes event files into `folder`; needs the package tensorboard."""
+    """Writes event files into `folder`; needs the package tensorboard.
 
-    def __init__(self, folder: Path | str) -> None:
+    With `afresh`, TensorBoard no longer shows what earlier writers left in the folder.
+    """
+
+    def __init__(self, folder: Path | str, *, afresh: bool = False) -> None:
         self._writer: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             _log.warning("no readings will be in TensorBoard: %s; pip install tensorboard", error)
             return
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=0 if afresh else None)
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Add a point, visible at once."""

@@ -21,6 +21,7 @@ from rich.console import Console
 from curriculum.commands.known_streams import KnownStream, find_streams
 from curriculum.errors import FileError, UserError
 from curriculum.export.finding import find_target
+from curriculum.export.lengths import uneven_lengths
 from curriculum.export.output import Output
 from curriculum.export.places import read_places
 from curriculum.export.target import Capability, Outcome, Progress, Request, as_document
@@ -59,7 +60,8 @@ def export(path: Path, target_name: str, settings: Settings, *, as_json: bool = 
     found = find_streams(mix.streams, document, {})
     with progress_bar() as progress:
         request = _request(mix, found, settings, path, target.capability, progress)
-        outcome = _with_lost_caps(target.export(request), request)
+        refused = uneven_lengths(request.sequence_length, _lengths(mix, found)) if target.capability.cuts_alike else None
+        outcome = refused or _with_lost_caps(target.export(request), request)
     if as_json:
         print(json.dumps(_document(path, request, target.capability, outcome)))
     else:
@@ -128,8 +130,13 @@ def _countable(stream: Stream, size: int | None) -> Stream:
 
 def _shared_length(mix: Mix, found: Mapping[str, KnownStream]) -> int | None:
     """Return how many tokens a sample has, if all streams say the same."""
-    lengths = {found[name].tokens_per_sample or stream.sequence_length for name, stream in mix.streams.items()}
+    lengths = set(_lengths(mix, found).values())
     return lengths.pop() if len(lengths) == 1 else None
+
+
+def _lengths(mix: Mix, found: Mapping[str, KnownStream]) -> dict[str, int | None]:
+    """Return how many tokens a sample of each stream has, None where nothing says so."""
+    return {name: found[name].tokens_per_sample or stream.sequence_length for name, stream in mix.streams.items()}
 
 
 def default_place(path: Path, capability: Capability) -> Path:

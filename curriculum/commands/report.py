@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from curriculum.commands.trials import study_folder
-from curriculum.errors import ResourceError
+from curriculum.errors import ResourceError, UserError
 from curriculum.proxy.run import load_run
 from curriculum.report.figures_study import study_drawings
 from curriculum.report.figures_style import save
@@ -16,6 +16,8 @@ from curriculum.report.page import render
 from curriculum.report.study_report import StudyReport, read_study
 
 PAGE = "report.html"
+_PAGES = (".html", ".htm")
+_FILES = (*_PAGES, ".svg", ".png", ".pdf", ".jpg", ".jpeg")  # no folder is called so on purpose
 
 
 def report(
@@ -30,9 +32,12 @@ def report(
     """Write a study's page, its `figures` and its runs' curves, and print where they are. Returns the exit code.
 
     `study` as for `curriculum trials`; a study that is under way or broke off is reported as far as it went. The page is
-    replaced whole or not at all. Raises DataError for no study or a damaged one, UserError where TensorBoard is missing,
-    ResourceError where the page cannot be written.
+    replaced whole or not at all. Raises UserError, before any work, where TensorBoard is missing or a place is none for what
+    is written there; DataError for no study or a damaged one; ResourceError where the page cannot be written.
     """
+    _check_page(out)
+    _check_folder(figures, "--figures", "pictures, each as SVG and as PNG")
+    _check_folder(tensorboard, "--tensorboard", "event files")
     if tensorboard is not None:
         from curriculum.report.run_scalars import check_tensorboard
 
@@ -52,6 +57,30 @@ def report(
     for line in written:
         print(line)
     return 0
+
+
+def _check_page(out: Path | None) -> None:
+    if out is None:
+        return
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; wanted the page's file, such as {out / PAGE}")
+    if out.suffix.lower() not in _PAGES:
+        raise UserError(
+            f"--out {out}: the page is HTML, so wanted a name that ends in .html, such as {out.with_suffix('.html')}; "
+            "pictures as files are written by --figures DIR"
+        )
+
+
+def _check_folder(folder: Path | None, option: str, content: str) -> None:
+    if folder is None:
+        return
+    is_file = folder.exists() and not folder.is_dir()
+    if is_file or folder.suffix.lower() in _FILES:
+        raise UserError(f"{option} {folder}: wanted a folder for {content}, and this {_what(is_file)}; try {folder.stem}/")
+
+
+def _what(is_file: bool) -> str:
+    return "is a file" if is_file else "has the name of a file"
 
 
 def _write(page: Path, text: str) -> None:
@@ -74,5 +103,5 @@ def _write_curves(found: StudyReport, folder: Path, console: Console) -> str:
             status.update(f"curves of run {number} of {len(found.runs)}")
             result = load_run(run.folder)
             if result is not None:
-                write_scalars(result, folder)
+                write_scalars(result, folder, {} if run.stopped else {"time_general": run.measures.time_general})
     return f"tensorboard --logdir {folder}"

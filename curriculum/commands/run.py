@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from curriculum.mix import Mix
 from curriculum.proxy.run import RunRequest, RunResult, perform
@@ -18,6 +21,10 @@ from curriculum.search.objective import score_run
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
 from curriculum.units import format_seconds
+
+if TYPE_CHECKING:
+    from curriculum.proxy.training import Progress
+    from curriculum.report.run_scalars import LiveScalars
 
 _PLAIN_SECONDS = 15.0  # as a search without a terminal
 
@@ -37,7 +44,7 @@ def run(
 
     Proxy, probes and run length come from the study (the default study without a path); a run that is already there is
     shown, one that was cut off goes on from its last checkpoint. `checkpoints` of it are kept, evenly spaced.
-    With `tensorboard` its curves are written to a folder of its name there, as event files, when it has ended.
+    With `tensorboard` its curves are written to a folder of its name there, as event files, while it trains.
     """
     if tensorboard is not None:
         from curriculum.report.run_scalars import check_tensorboard
@@ -57,11 +64,8 @@ def run(
         command_timeout=3600.0 if study.command is None else study.command.timeout,
         command_retries=0 if study.command is None else study.command.retries,
     )
-    result = _perform(request, runs / re.sub(r"[^\w-]+", "-", mix.name), checkpoints)
-    if tensorboard is not None:
-        from curriculum.report.run_scalars import write_scalars
-
-        write_scalars(result, tensorboard)
+    with _curves(request, tensorboard) as watch:
+        result = _perform(request, runs / re.sub(r"[^\w-]+", "-", mix.name), checkpoints, watch)
     if as_json:
         print(json.dumps(as_document(study, result), indent=1))
     else:
@@ -69,14 +73,42 @@ def run(
     return 0
 
 
-def _perform(request: RunRequest, folder: Path, checkpoints: int) -> RunResult:
+@contextmanager
+def _curves(request: RunRequest, folder: Path | None) -> Iterator[LiveScalars | None]:
+    """Yield what writes a run's curves, None without a folder for them."""
+    if folder is None:
+        yield None
+        return
+    from curriculum.report.run_scalars import LiveScalars
+
+    console = Console(stderr=True)
+    with LiveScalars(folder, request.run_id(), notice=partial(console.print, markup=False, soft_wrap=True)) as live:
+        yield live
+
+
+def _perform(request: RunRequest, folder: Path, checkpoints: int, live: LiveScalars | None) -> RunResult:
+    watch = live or (lambda _: None)
+    result = _shown(request, folder, checkpoints, watch)
+    if live is not None:
+        live.finish(result)
+    return result
+
+
+def _shown(request: RunRequest, folder: Path, checkpoints: int, watch: Callable[[Progress], None]) -> RunResult:
+    """Return the run's result, with a bar in a terminal and lines elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        return perform(request, folder, observe=progress_lines(console, request.samples), keep=checkpoints)
+        observe = progress_lines(console, request.samples)
+        return perform(request, folder, observe=observe, watch=watch, keep=checkpoints)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("run", total=request.samples)
-        return perform(request, folder, observe=lambda position: progress.update(task, completed=position), keep=checkpoints)
+    with Bar(*columns, console=console) as bar:
+        task = bar.add_task("run", total=request.samples)
+        observe = partial(_advance, bar, task)
+        return perform(request, folder, observe=observe, watch=watch, keep=checkpoints)
+
+
+def _advance(bar: Bar, task: TaskID, position: int) -> None:
+    bar.update(task, completed=position)
 
 
 def progress_lines(console: Console, samples: int, *, clock: Callable[[], float] = monotonic) -> Callable[[int], None]:

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +15,10 @@ from curriculum.errors import UserError
 from curriculum.report.progress import SearchProgress
 from curriculum.report.search_table import print_search
 from curriculum.search.coordinator import Coordinator, Means
+from curriculum.search.folder import StudyFolder
+from curriculum.search.observer import Observer
 from curriculum.search.scan_start import with_scan
+from curriculum.search.settled import as_begun
 from curriculum.search.storage import is_shared
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
@@ -36,17 +40,24 @@ def search(
     reuse: Path | None = None,
     scan: Path | None = None,
     splits: Mapping[str, Sequence[str]] | None = None,
+    tensorboard: Path | None = None,
     dry_run: bool = False,
     as_json: bool = False,
 ) -> int:
     """Search `budget` trials in all, prove the finalists, write the winner to `out`; returns the exit code.
 
     `scan`: a score file whose curricula are tried first, as the study's `search: {start: {scan: FILE}}` would.
+    `tensorboard`: a folder for event files, which grow while it is searched.
     Going on is the same call again. `workers` defaults to the number of cores; on a Ray cluster to the number of its.
     """
+    if tensorboard is not None:
+        from curriculum.report.run_scalars import check_tensorboard
+
+        check_tensorboard()
     console = Console(stderr=True)
     study = load_study(study_path)
     study = study if scan is None else with_scan(study, scan)
+    study, taken_over = as_begun(study, StudyFolder(runs / study.name).recorded())
     workload = count_runs(study, budget)
     if dry_run:
         return _announce_only(study, budget, runs=runs, workers=workers, as_json=as_json)
@@ -57,21 +68,44 @@ def search(
         address=(address or "auto") if executor == "ray" else None,
     )  # fmt: skip
     try:
-        with SearchProgress(console, workload.runs) as progress, Coordinator(study, means, progress) as coordinator:
+        with (
+            SearchProgress(console, workload.runs) as progress,
+            _with_curves(study, tensorboard, progress) as observer,
+            Coordinator(study, means, observer) as coordinator,
+        ):
             on = f"the Ray cluster at {means.address}" if means.address else _counted(coordinator.workers)
-            progress.notice(f"Study {study.name!r}: {workload.words()}, on {on}.")
             progress.workers = coordinator.workers
-            result = coordinator.run(budget)
+            standing = coordinator.standing(budget)
+            announced = f"Study {study.name!r}: {workload.words()}, on {on}."
+            for words in (*taken_over, announced if standing is None else _standing_words(standing["trials"], budget)):
+                progress.notice(words)
+            document = standing or coordinator.run(budget).document
     except KeyboardInterrupt:
         console.print(
             f"\nInterrupted; every finished run is kept. Go on with:\n  {_same_command()}", markup=False, highlight=False
         )
         return INTERRUPTED
     if as_json:
-        print(json.dumps(result.document, indent=1))
+        print(json.dumps(document, indent=1))
     else:
-        print_search(result.document, Console())
+        print_search(document, Console())
     return 0
+
+
+def _standing_words(trials: int, budget: int) -> str:
+    return (
+        f"{trials} trials are done, more than --budget {budget}: the study's result stands, and nothing is trained. "
+        f"A budget above {trials} goes on."
+    )
+
+
+def _with_curves(study: Study, folder: Path | None, progress: SearchProgress) -> AbstractContextManager[Observer]:
+    """Return the search's observer: the progress line, and before it what writes curves if they have a folder."""
+    if folder is None:
+        return nullcontext(progress)
+    from curriculum.report.search_scalars import SearchScalars  # torch, which a search of commands need not pay for
+
+    return SearchScalars(study, folder, progress)
 
 
 def _announce_only(study: Study, budget: int, *, runs: Path, workers: int | None, as_json: bool) -> int:

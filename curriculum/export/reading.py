@@ -3,15 +3,16 @@
 Idea: such files hold names, weights and places, seldom lengths; what a mix needs besides is asked for by the option that
 gives it. Files are read with the line-keeping YAML of mix files, so that what cannot be read is said at its line, and
 keys that are not the mix's business (models, optimizers) are passed over. Stages of LLM-Foundry's callback become phases.
-The price: values that other programs compute (${variables}, globs over folders) are not computed here.
+What is the mix's business and cannot be said in one is a note, so that nothing is dropped in silence. The price: values
+that other programs compute (${variables}, globs over folders) are not computed here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,22 @@ class Given:
     places: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_mix_of(source: str, path: Path, given: Given) -> Mix:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imported:
+    """A mix that was read, and in sentences what its file says of it that a mix cannot say."""
+
+    mix: Mix
+    notes: tuple[str, ...] = ()
+
+
+def read_mix_of(source: str, path: Path, given: Given) -> Imported:
     """Return the mix that `path` holds in the format `source`. Raises FileError with file and line, UserError."""
     if source not in FORMATS:
         raise UserError(f"--from {source!r}: no such format{nearest(source, FORMATS)}; formats: {', '.join(FORMATS)}")
     return FORMATS[source](path, given)
 
 
-def _read_llm_foundry(path: Path, given: Given) -> Mix:
+def _read_llm_foundry(path: Path, given: Given) -> Imported:
     root = Document.load(path).root
     loader = _below(root, "train_loader", "dataset", "streams")
     streams = {name: _foundry_stream(name, node, given) for name, node in loader.items().items()}
@@ -132,7 +141,7 @@ def _foundry_samples(root: Node, length: int | None) -> int:
     )
 
 
-def _read_olmo_core(path: Path, given: Given) -> Mix:
+def _read_olmo_core(path: Path, given: Given) -> Imported:
     root = Document.load(path).root
     node, holder = _olmo_sources(root)
     length = given.sequence_length or _optional_count(root, "sequence_length")
@@ -140,19 +149,23 @@ def _read_olmo_core(path: Path, given: Given) -> Mix:
         raise root.fail("OLMo-core's files do not say how long a sample is; add --sequence-length NUMBER")
     streams: dict[str, Stream] = {}
     weights: dict[str, Decimal] = {}
+    notes: list[str] = []
     for entry in node.list():
         section = entry.items()
         name = _below(entry, "source_name").text()
         if name in streams:
             raise section["source_name"].fail(f"a second source {name!r}; names must differ")
         weights[name] = _below(entry, "target_ratio").decimal()
-        streams[name] = _olmo_stream(name, entry, length, given)
+        limit = _olmo_limit(section)
+        epochs = int(limit.to_integral_value(ROUND_CEILING))
+        streams[name] = replace(_olmo_stream(name, entry, length, given), max_epochs=epochs)
+        notes += [_rounded_limit(name, limit, epochs)] if limit != epochs else []
     tokens = _optional_count(holder, "requested_tokens")
     samples = given.samples or (tokens // length if tokens else None)
     if samples is None:
         raise root.fail("how many samples has the run? The file says it with requested_tokens; add --samples NUMBER")
     _check_ratios(node, weights)
-    return _mix(root, path, streams, (Phase(weights=weights, until=Decimal(1)),), samples)
+    return _mix(root, path, streams, (Phase(weights=weights, until=Decimal(1)),), samples, notes)
 
 
 def _olmo_sources(root: Node) -> tuple[Node, Node]:
@@ -165,6 +178,25 @@ def _olmo_sources(root: Node) -> tuple[Node, Node]:
             if node.trail == (*trail, *keys):
                 return node, root.find(trail)
     raise root.fail("no list of sources found; wanted `sources:`, or `source_list: {sources: ...}`")
+
+
+def _olmo_limit(section: Mapping[str, Node]) -> Decimal:
+    """Return how many times its own tokens OLMo-core lets a source give: once, if the file does not say otherwise."""
+    repetition, fraction = (section.get(key) for key in ("max_repetition_ratio", "max_source_fraction"))
+    times, part = (Decimal(1) if node is None else node.decimal() for node in (repetition, fraction))
+    if repetition is not None and times < 1:
+        raise repetition.fail(f"wanted at least 1, got {times}; a part of the source is said by max_source_fraction")
+    if fraction is not None and not 0 < part <= 1:
+        raise fraction.fail(f"wanted a share above 0 and at most 1, got {part}")
+    return times * part
+
+
+def _rounded_limit(name: str, limit: Decimal, epochs: int) -> str:
+    part = ", or play a part of it with subset: SAMPLES" if limit < 1 else ""
+    return (
+        f"stream {name!r}: OLMo-core plays at most {limit:f} times its tokens, and max_epochs is a whole number, here {epochs}"
+        f"; lower the stream's weight if the run comes to more{part}"
+    )
 
 
 def _olmo_stream(name: str, entry: Node, length: int, given: Given) -> Stream:
@@ -190,7 +222,7 @@ def _check_ratios(node: Node, weights: Mapping[str, Decimal]) -> None:
         raise node.fail(f"target_ratio of all sources must add up to 1, got {total}")
 
 
-def _read_megatron(path: Path, given: Given) -> Mix:
+def _read_megatron(path: Path, given: Given) -> Imported:
     """Read `WEIGHT PREFIX` pairs, over any number of lines, as --data-args-path and --data-path take them."""
     words = _words(path)
     if given.sequence_length is None or given.samples is None:
@@ -211,7 +243,8 @@ def _read_megatron(path: Path, given: Given) -> Mix:
         place = given_place(given.places, name) or prefix
         streams[name] = Stream(local=place, format="megatron", sequence_length=given.sequence_length)
     phase = Phase(weights=weights, until=Decimal(1))
-    return Mix(name=path.stem, streams=streams, phases=(phase,), samples=given.samples, provenance={"imported from": path.name})
+    provenance = {"imported from": path.name}
+    return Imported(mix=Mix(name=path.stem, streams=streams, phases=(phase,), samples=given.samples, provenance=provenance))
 
 
 def _words(path: Path) -> list[tuple[str, int]]:
@@ -247,7 +280,7 @@ def _megatron_name(prefix: str, taken: Mapping[str, Any]) -> str:
     return name
 
 
-def _read_regmix(path: Path, given: Given) -> Mix:
+def _read_regmix(path: Path, given: Given) -> Imported:
     root = Document.load(path).root
     section = _below(root, "train")
     weights = {name.removeprefix("train_"): node.decimal() for name, node in section.items().items()}
@@ -264,9 +297,18 @@ def _read_regmix(path: Path, given: Given) -> Mix:
     return _mix(root, path, streams, (phase,), given.samples)
 
 
-def _mix(root: Node, path: Path, streams: Mapping[str, Stream], phases: tuple[Phase, ...], samples: int) -> Mix:
+def _mix(
+    root: Node,
+    path: Path,
+    streams: Mapping[str, Stream],
+    phases: tuple[Phase, ...],
+    samples: int,
+    notes: Sequence[str] = (),
+) -> Imported:
+    provenance = {"imported from": path.name}
     with root.blame():
-        return Mix(name=path.stem, streams=streams, phases=phases, samples=samples, provenance={"imported from": path.name})
+        mix = Mix(name=path.stem, streams=streams, phases=phases, samples=samples, provenance=provenance)
+    return Imported(mix=mix, notes=tuple(notes))
 
 
 def _below(node: Node, *keys: str) -> Node:
@@ -287,7 +329,7 @@ def _optional_count(node: Node, key: str) -> int | None:
     return found.count(1)
 
 
-FORMATS: Mapping[str, Callable[[Path, Given], Mix]] = {
+FORMATS: Mapping[str, Callable[[Path, Given], Imported]] = {
     "llm-foundry": _read_llm_foundry,
     "olmo-core": _read_olmo_core,
     "megatron": _read_megatron,

@@ -39,6 +39,7 @@ class Capability:
     expresses:  what of a mix it can say
     verdict:    what an export says at best
     writes:     what lies there afterwards; `suffix` ends the default name ("/" for a folder)
+    cuts_alike: whether it cuts all streams at one sequence length, so that a sample of another length is none of its own
     needs:      options without which nothing can be written
     takes:      further options that change what is written
     """
@@ -49,6 +50,7 @@ class Capability:
     verdict: str
     writes: str
     suffix: str
+    cuts_alike: bool = False
     needs: tuple[Setting, ...] = ()
     takes: tuple[Setting, ...] = ()
 

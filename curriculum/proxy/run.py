@@ -146,10 +146,12 @@ def perform(
     runs: Path,
     *,
     observe: Callable[[int], None] = lambda _: None,
+    watch: Callable[[Progress], None] = lambda _: None,
     keep: int = 0,
 ) -> RunResult:
     """Return the run's result, training only if its folder does not hold it, and `keep` checkpoints of it, yet.
 
+    While it trains here, `observe` is told the position and `watch` all that was measured so far, after every stretch.
     Raises RunError, DataError.
     """
     folder = runs / request.run_id()
@@ -162,7 +164,7 @@ def perform(
     folder.mkdir(parents=True, exist_ok=True)
     started = monotonic()
     if request.command is None:
-        measured = _train(request, folder, observe=observe, keep=keep)
+        measured = _train(request, folder, observe=observe, watch=watch, keep=keep)
     else:
         from curriculum.proxy.external import train_outside
 
@@ -185,7 +187,9 @@ def _holds_checkpoints(folder: Path, request: RunRequest, keep: int) -> bool:
     return all((folder / "checkpoints" / str(position)).is_dir() for position in wanted)
 
 
-def _train(request: RunRequest, folder: Path, *, observe: Callable[[int], None], keep: int) -> Measured:
+def _train(
+    request: RunRequest, folder: Path, *, observe: Callable[[int], None], watch: Callable[[Progress], None], keep: int
+) -> Measured:
     from curriculum.proxy.training import train
 
     probes, suites = questions(request)
@@ -198,6 +202,7 @@ def _train(request: RunRequest, folder: Path, *, observe: Callable[[int], None],
         suites=suites,
         checkpoints=folder / "checkpoints",
         observe=observe,
+        watch=watch,
         keep=keep,
         stop=request.stop,
     )

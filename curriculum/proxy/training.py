@@ -74,10 +74,11 @@ def train(
     suites: Sequence[Continuations] = (),
     checkpoints: Path,
     observe: Callable[[int], None] = lambda _: None,
+    watch: Callable[[Progress], None] = lambda _: None,
     keep: int = 0,
     stop: StopRule | None = None,
 ) -> Progress:
-    """Train one proxy and return what was measured. `observe` is told the position after every stretch.
+    """Train one proxy and return what was measured. After every stretch `observe` is told the position, `watch` all so far.
 
     A run that `stop` ends returns what was measured by then.
 
@@ -97,6 +98,7 @@ def train(
             for position in range(loop.position, samples, samples // recipe.readings):
                 progress = loop.stretch(dataset, position, position + samples // recipe.readings, progress)
                 observe(loop.position)
+                watch(progress)
                 if stop is not None and stop.ends(Trajectory.of(progress.readings), loop.position):
                     break
                 due = monotonic() - written > _CHECKPOINT_SECONDS and loop.position < samples

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from curriculum.errors import UserError
 from curriculum.mix import Phase
+from curriculum.mix.fields import nearest
 from curriculum.plan.schedule import phase_ends, proportions
 from curriculum.probe import Trajectory
 from curriculum.probe.modes import HYSTERESIS
@@ -135,10 +137,12 @@ def trajectory_figure(
     """Return one probe over the length of runs: each seed's margin and their mean above, each seed's modes below.
 
     `runs` holds trajectories by the curriculum's name; `burn_in` is a share of the run. A reading speaks for the stretch
-    before it, so a mode's colour ends at its reading; a hop is marked where the new mode begins.
+    before it, so a mode's colour ends at its reading; a hop is marked where the new mode begins. Raises UserError for a probe
+    that no run was asked.
     """
     from matplotlib.figure import Figure
 
+    _check_probe(runs, probe)
     beside = width >= _NARROW_BELOW
     heights = [height for of in (list(runs.values())[:1] if beside else runs.values()) for height in (1.5, _strip(runs, of))]
     with style():
@@ -158,6 +162,14 @@ def trajectory_figure(
             ax.set_xlabel("share of the run")
         _mode_legend(figure, width)
     return figure
+
+
+def _check_probe(runs: Mapping[str, Sequence[Trajectory]], probe: str) -> None:
+    tables = [trajectory.table for of in runs.values() for trajectory in of]
+    known = list(dict.fromkeys(str(name) for table in tables for name in table["probe"]))
+    if probe not in known:
+        listed = f"their probes: {', '.join(known)}" if known else "they have no readings at all"
+        raise UserError(f"no run was asked the probe {probe!r}{nearest(probe, known)}; {listed}")
 
 
 def _strip(runs: Mapping[str, Sequence[Trajectory]], _: Sequence[Trajectory]) -> float:

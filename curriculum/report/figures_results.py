@@ -1,4 +1,4 @@
-"""The pictures of what came out: gains over static, trials by loss and time general, parameter importance.
+"""The pictures of what came out: gains over static, trials by loss and the study's metric, parameter importance.
 
 Idea: as in `figures`. Where a number was measured more than once it has an interval (the proof) or the range of its runs
 (two or three repeats, of which an interval would say little); where it was measured once it is a bare point, so that nobody
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from curriculum.report.figures_style import CONTROL, FAINT, INK, LEADER, PAPER, WIDE, style
+from curriculum.report.label_places import Label, place_labels
 from curriculum.search.statistics import Interval
 
 if TYPE_CHECKING:
@@ -25,31 +26,36 @@ _MOST_BARS = 16
 _LOG_FROM = 8.0  # times the smallest loss: from there on a logarithmic axis shows more
 Kind = Literal["kept", "broken", "stopped"]
 KINDS: tuple[Kind, ...] = ("kept", "broken", "stopped")
+_RANGES = {"area": (-1.0, 1.0), "final_margin": (-1.0, 1.0), "bits_per_byte": (0.0, float("inf"))}  # others: shares
+LESS_IS_BETTER = ("bits_per_byte",)  # metrics shown upside down, so that better is up
+_AIR = 0.04
+_ALONG = 24  # points along an interval
+_LONGEST_NAME = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialPoint:
-    """A trial's run: mean loss (nats; None where runs have none) and share of time general.
+    """A trial's run: mean loss (nats; None where runs have none) and its value of the study's metric.
 
-    `kind` says whether it kept the constraints, broke one, or was stopped early. `repeats` are (loss, time general) of its
-    runs on further seeds.
+    `kind` says whether it kept the constraints, broke one, or was stopped early. `repeats` are (loss, value) of its runs
+    on further seeds.
     """
 
     name: str
     loss: float | None
-    time_general: float
+    value: float
     kind: Kind
     repeats: Sequence[tuple[float | None, float]] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmPoint:
-    """A curriculum of the proof, with intervals; `gain` over static is of the study's metric."""
+    """A curriculum of the proof, with intervals; `value` and `gain` over static are of the study's metric."""
 
     name: str
     role: str
     loss: Interval | None
-    time_general: Interval
+    value: Interval
     gain: Interval | None = None
 
 
@@ -90,10 +96,13 @@ def _role_name(arm: ArmPoint, width: float) -> str:
     return name if arm.role in ("control", "finalist") or width < _NARROW_BELOW else f"{name} ({arm.role})"
 
 
-def trials_figure(trials: Sequence[TrialPoint], arms: Sequence[ArmPoint] = (), *, width: float = WIDE) -> Figure:
-    """Return trials and arms by mean loss (left is better) and share of time general (up is better).
+def trials_figure(
+    trials: Sequence[TrialPoint], arms: Sequence[ArmPoint] = (), *, metric: str = "time_general", width: float = WIDE
+) -> Figure:
+    """Return trials and arms by mean loss (left is better) and the value of `metric`, the study's (up is better).
 
     Without any losses, trials stand in their order. Bars of arms are 95 % intervals, thin lines join a trial's repeats.
+    Arms have their names beside them, as far as there is room.
     """
     from matplotlib.figure import Figure
 
@@ -107,10 +116,39 @@ def trials_figure(trials: Sequence[TrialPoint], arms: Sequence[ArmPoint] = (), *
         labels = {False: "finalist (95 %)", True: "control (95 %)"}
         for arm in arms if has_loss else ():
             _draw_arm(ax, arm, labels.pop(arm.role == "control", None))
-        _set_scales(ax, trials, arms, has_loss)
+        _set_scales(ax, trials, arms, has_loss, metric)
         columns = 6 if width >= _NARROW_BELOW else 2
         figure.legend(loc="outside upper left", ncols=columns, handlelength=1.4, columnspacing=1.2)
+        if has_loss:
+            drawn = [(trial.loss, trial.value) for trial in trials if trial.loss is not None]
+            place_labels(ax, _labels(arms), [*drawn, *_along_bars(arms)])
     return figure
+
+
+def _along_bars(arms: Sequence[ArmPoint]) -> list[tuple[float, float]]:
+    """Return points along the arms' intervals, which a name had better not hide."""
+    found = []
+    for arm in arms:
+        if arm.loss is not None and np.isfinite([arm.loss.low, arm.loss.high, arm.value.low, arm.value.high]).all():
+            found += [(float(x), arm.value.mean) for x in np.linspace(arm.loss.low, arm.loss.high, _ALONG)]
+            found += [(arm.loss.mean, float(y)) for y in np.linspace(arm.value.low, arm.value.high, _ALONG)]
+    return found
+
+
+def _labels(arms: Sequence[ArmPoint]) -> list[Label]:
+    """Return the arms' names: the leader's and static's first and bold, then finalists, then controls."""
+    ranks = {"winner": 0, "leader": 0, "finalist": 2, "control": 3}
+    ordered = sorted(arms, key=lambda arm: 1 if arm.name == "static" else ranks.get(arm.role, 2))
+    return [
+        Label(
+            name=arm.name if len(arm.name) <= _LONGEST_NAME else f"{arm.name[: _LONGEST_NAME - 1]}…",
+            x=arm.loss.mean,
+            y=arm.value.mean,
+            bold=arm.name == "static" or arm.role in ("winner", "leader"),
+        )
+        for arm in ordered
+        if arm.loss is not None
+    ]
 
 
 def _abscissa(trials: Sequence[TrialPoint], has_loss: bool) -> list[float]:
@@ -128,20 +166,25 @@ def _draw_trials(ax: Axes, trials: Sequence[TrialPoint], kind: Kind, has_loss: b
         "broken": {"marker": "o", "facecolors": "none", "edgecolors": FAINT},
         "stopped": {"marker": "x", "color": FAINT},
     }[kind]
-    xs, ys = [place for place, _ in shown], [trial.time_general for _, trial in shown]
+    xs, ys = [place for place, _ in shown], [trial.value for _, trial in shown]
     ax.scatter(xs, ys, s=22, linewidths=0.9, gid=f"trials-{kind}", label=words[kind], zorder=2, **look)  # type: ignore[arg-type]
 
 
-def hover_texts(trials: Sequence[TrialPoint]) -> dict[str, list[str]]:
+def hover_texts(trials: Sequence[TrialPoint], metric: str = "time_general") -> dict[str, list[str]]:
     """Return what each trial's point of `trials_figure` says when it is hovered over, by the gid of its collection."""
     has_loss = any(trial.loss is not None for trial in trials)
     shown = [trial for trial in trials if trial.loss is not None or not has_loss]
-    return {f"trials-{kind}": [_point_words(trial) for trial in shown if trial.kind == kind] for kind in KINDS}
+    return {f"trials-{kind}": [_point_words(trial, metric) for trial in shown if trial.kind == kind] for kind in KINDS}
 
 
-def _point_words(trial: TrialPoint) -> str:
+def metric_words(metric: str) -> str:
+    """Return a metric's name as a person writes it."""
+    return metric.replace("_", " ")
+
+
+def _point_words(trial: TrialPoint, metric: str) -> str:
     loss = "" if trial.loss is None else f", mean loss {trial.loss:.3f}"
-    return f"{trial.name}: time general {trial.time_general:.3f}{loss}"
+    return f"{trial.name}: {metric_words(metric)} {trial.value:.3f}{loss}"
 
 
 def _draw_repeats(ax: Axes, trials: Sequence[TrialPoint], has_loss: bool) -> None:
@@ -151,7 +194,7 @@ def _draw_repeats(ax: Axes, trials: Sequence[TrialPoint], has_loss: bool) -> Non
         if not trial.repeats or np.isnan(place):
             continue
         xs = [place, *(place if loss is None or not has_loss else loss for loss, _ in trial.repeats)]
-        ys = [trial.time_general, *(value for _, value in trial.repeats)]
+        ys = [trial.value, *(value for _, value in trial.repeats)]
         x, y = float(np.mean(xs)), float(np.mean(ys))
         ax.plot([min(xs), max(xs)], [y, y], color=FAINT, linewidth=0.9, zorder=1, label=label)
         ax.plot([x, x], [min(ys), max(ys)], color=FAINT, linewidth=0.9, zorder=1)
@@ -162,31 +205,24 @@ def _draw_arm(ax: Axes, arm: ArmPoint, label: str | None) -> None:
     if arm.loss is None:
         return
     colour, marker = {"control": (CONTROL, "s")}.get(arm.role, (LEADER, "D"))
-    loss, time = arm.loss, arm.time_general
-    for low, high, across in ((loss.low, loss.high, True), (time.low, time.high, False)):
+    loss, value = arm.loss, arm.value
+    for low, high, across in ((loss.low, loss.high, True), (value.low, value.high, False)):
         if np.isfinite(low) and np.isfinite(high):
-            ends = ([low, high], [time.mean] * 2) if across else ([loss.mean] * 2, [low, high])
+            ends = ([low, high], [value.mean] * 2) if across else ([loss.mean] * 2, [low, high])
             ax.plot(*ends, color=colour, linewidth=1.3, zorder=3)
-    ax.plot([loss.mean], [time.mean], marker, color=colour, markeredgecolor=PAPER, markersize=7, label=label, zorder=4)
-    if arm.name == "static" or arm.role in ("winner", "leader"):
-        box = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8}
-        name = arm.name if len(arm.name) <= 24 else f"{arm.name[:23]}…"
-        static = arm.name == "static"  # on its own side, so that the two names never lie on one another
-        ax.annotate(
-            name, (loss.mean, time.mean), (-7, -12) if static else (7, -12), textcoords="offset points",
-            ha="right" if static else "left", fontweight="bold", bbox=box, zorder=5,
-        )  # fmt: skip
+    ax.plot([loss.mean], [value.mean], marker, color=colour, markeredgecolor=PAPER, markersize=7, label=label, zorder=4)
 
 
-def _set_scales(ax: Axes, trials: Sequence[TrialPoint], arms: Sequence[ArmPoint], has_loss: bool) -> None:
+def _set_scales(ax: Axes, trials: Sequence[TrialPoint], arms: Sequence[ArmPoint], has_loss: bool, metric: str) -> None:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     losses = [trial.loss for trial in trials if trial.loss] + [arm.loss.mean for arm in arms if arm.loss is not None]
-    ax.set_ylabel("time general")
+    ax.set_ylabel(metric_words(metric) + (" (less is better)" if metric in LESS_IS_BETTER else ""))
     ax.grid(color=FAINT, alpha=0.25, linewidth=0.6)
     low, high = ax.get_ylim()
-    middle = (low + high) / 2
-    ax.set_ylim(max(-0.04, min(low, middle - 0.1)), min(1.04, max(high, middle + 0.1)))
+    middle, (least, most) = (low + high) / 2, _RANGES.get(metric, (0.0, 1.0))
+    ends = max(least - _AIR, min(low, middle - 0.1)), min(most + _AIR, max(high, middle + 0.1))
+    ax.set_ylim(ends[::-1] if metric in LESS_IS_BETTER else ends)
     if not has_loss:
         ax.set_xlabel("trial (the runs have no held-out losses)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -221,4 +257,15 @@ def importance_figure(importance: Mapping[str, float], *, width: float = WIDE) -
     return figure
 
 
-__all__ = ["KINDS", "ArmPoint", "Kind", "TrialPoint", "gains_figure", "hover_texts", "importance_figure", "trials_figure"]
+__all__ = [
+    "KINDS",
+    "LESS_IS_BETTER",
+    "ArmPoint",
+    "Kind",
+    "TrialPoint",
+    "gains_figure",
+    "hover_texts",
+    "importance_figure",
+    "metric_words",
+    "trials_figure",
+]

@@ -13,12 +13,14 @@ from typing import Any
 
 from curriculum.report.figures import schedule_figure, schedule_points, trajectory_figure
 from curriculum.report.figures_results import (
+    LESS_IS_BETTER,
     ArmPoint,
     Kind,
     TrialPoint,
     gains_figure,
     hover_texts,
     importance_figure,
+    metric_words,
     trials_figure,
 )
 from curriculum.report.figures_style import WIDE, Drawing
@@ -36,16 +38,17 @@ def study_drawings(report: StudyReport, *, width: float = WIDE) -> list[Drawing]
 
 def arm_points(report: StudyReport) -> list[ArmPoint]:
     """Return the proof's arms: what is claimed of them where that is there, else what their runs say."""
-    return [point for arm in report.arms if (point := _arm_point(arm)) is not None]
+    return [point for arm in report.arms if (point := _arm_point(arm, report.metric)) is not None]
 
 
-def _arm_point(arm: ReportArm) -> ArmPoint | None:
+def _arm_point(arm: ReportArm, metric: str) -> ArmPoint | None:
     claimed = arm.claimed or {}
-    time_general = interval_of(claimed.get("time_general")) or arm.time_general
-    if time_general is None:
+    value = interval_of(claimed.get("time_general")) if metric == "time_general" else None  # of others no interval is claimed
+    value = value or arm.interval(lambda run: run.metric(metric))
+    if value is None:
         return None
     gain = None if arm.name == "static" else interval_of(claimed.get("gain_over_static"))
-    return ArmPoint(name=arm.name, role=arm.role, loss=arm.mean_loss, time_general=time_general, gain=gain)
+    return ArmPoint(name=arm.name, role=arm.role, loss=arm.mean_loss, value=value, gain=gain)
 
 
 def interval_of(document: Mapping[str, Any] | None) -> Interval | None:
@@ -61,18 +64,17 @@ def interval_of(document: Mapping[str, Any] | None) -> Interval | None:
 
 
 def trial_points(report: StudyReport) -> list[TrialPoint]:
-    """Return every trial that has a run, in order of numbers."""
+    """Return every trial with a run that has a value of the study's metric, in order of numbers."""
     found = []
     for trial in report.trials.trials:
         run = report.run_of(trial)
-        if run is None:
+        value = None if run is None else run.metric(report.metric)
+        if run is None or value is None:
             continue
         kind: Kind = "stopped" if run.stopped is not None else "broken" if trial.feasible is False else "kept"
-        repeats = tuple((again.mean_loss, again.measures.time_general) for again in report.repeats(trial))
-        point = TrialPoint(
-            name=trial.name, loss=run.mean_loss, time_general=run.measures.time_general, kind=kind, repeats=repeats
-        )
-        found.append(point)
+        again = ((other.mean_loss, other.metric(report.metric)) for other in report.repeats(trial))
+        repeats = tuple((loss, repeated) for loss, repeated in again if repeated is not None)
+        found.append(TrialPoint(name=trial.name, loss=run.mean_loss, value=value, kind=kind, repeats=repeats))
     return found
 
 
@@ -144,14 +146,16 @@ def _trials(report: StudyReport, width: float) -> Iterator[Drawing]:
     trials, arms = trial_points(report), arm_points(report)
     if not trials:
         return
-    best = max(trials, key=lambda trial: trial.time_general)
+    metric, words = report.metric, metric_words(report.metric)
+    most, best = ("lowest", min) if metric in LESS_IS_BETTER else ("highest", max)
+    first = best(trials, key=lambda trial: trial.value)
     yield Drawing(
         name="trials",
-        title="Every trial by mean loss and time general",
-        description=f"{len(trials)} trials, one point each; the highest time general of a single run is {best.name}'s, "
-        f"{best.time_general:.3f}. The table of trials holds every point.",
-        figure=trials_figure(trials, arms, width=width),
-        hover=hover_texts(trials),
+        title=f"Every trial by mean loss and {words}",
+        description=f"{len(trials)} trials, one point each; the {most} {words} of a single run is {first.name}'s, "
+        f"{first.value:.3f}. The table of trials holds every point.",
+        figure=trials_figure(trials, arms, metric=metric, width=width),
+        hover=hover_texts(trials, metric),
     )
 
 

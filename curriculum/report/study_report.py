@@ -39,7 +39,8 @@ _AGREES = 2e-6  # result.json holds six decimals
 class StudyRun:
     """One whole run. `stage` is what it was made for: search, repeats, reference, proof, controls, tail, schedule.
 
-    `name` is its mix's, `measures` are taken after the burn-in, `losses` are at its end by stream, in nats.
+    `name` is its mix's, `measures` are taken after the burn-in, `losses` are at its end by stream, in nats, `bits` are its
+    bits per byte there by suite.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class StudyRun:
     stopped: int | None
     measures: RunMeasures
     losses: Mapping[str, float]
+    bits: Mapping[str, float]
     trajectory: Trajectory
     phases: tuple[Phase, ...]
     versions: Mapping[str, str]
@@ -60,6 +62,12 @@ class StudyRun:
     def mean_loss(self) -> float | None:
         """Return the mean held-out loss over streams, in nats; None where the run has none."""
         return float(np.mean(list(self.losses.values()))) if self.losses else None
+
+    def metric(self, name: str) -> float | None:
+        """Return a study's metric by name, bits per byte as their mean over suites; None where the run has none."""
+        if name == "bits_per_byte":
+            return float(np.mean(list(self.bits.values()))) if self.bits else None
+        return float(getattr(self.measures, name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -272,6 +280,7 @@ def _read_run(folder: Path, settings: Mapping[str, Any]) -> StudyRun | None:
         stopped=result.stopped,
         measures=_measures(result.trajectory, result.samples, settings),
         losses=result.final_loss(),
+        bits=result.final_bits(),
         trajectory=result.trajectory,
         phases=phases,
         versions=record.get("versions", {}),
