@@ -70,6 +70,7 @@ def search(study: Path | None, **options: Any) -> int:
 @click.option("--curricula", type=click.IntRange(0), default=12, show_default=True, help="Drawn at random, besides controls.")
 @click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="Runs of each curriculum at each size.")
 @click.option("--trials", type=click.IntRange(0), default=0, show_default=True, help="Best trials of the study's search, too.")
+@click.option("--mix", "mixes", type=_FILE, multiple=True, help="A mix file of the study's streams, too, such as its winner's.")
 @click.option("--starts", metavar="PATTERN", help="Checkpoints that runs begin from, with {size}: 'starts/{size}'.")
 @click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where studies and runs are kept.")
 @click.option("--out", type=_FILE, help="Where tables and picture are written. Default: with the runs, in STUDY-ladder.")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from rich.console import Console
 
 from curriculum.commands.ladder import Settings, ladder
 from curriculum.errors import DataError, RunError, UserError
-from curriculum.mix import Mix
+from curriculum.mix import Mix, Phase
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunResult
-from curriculum.proxy.sizes import parse_sizes
+from curriculum.proxy.sizes import layer_parameters, parse_sizes
 from curriculum.report.ladder_chart import shown_pairs
 from curriculum.report.ladder_progress import LadderProgress
 from curriculum.search.executor import Outcome
@@ -302,6 +303,10 @@ def test_faults_are_said_before_anything_is_trained(folder: Path, tmp_path: Path
         ladder(folder / "tiny.yaml", Settings(sizes="study", price=1.0))
     with pytest.raises(UserError, match="--utilisation is of a device elsewhere"):
         ladder(folder / "tiny.yaml", Settings(sizes="study", dry_run=True, utilisation=0.3))
+    with pytest.raises(UserError, match="--utilisation: wanted a share above 0"):
+        ladder(folder / "tiny.yaml", Settings(sizes="study", dry_run=True, device="H100", utilisation=0.0))
+    with pytest.raises(UserError, match="--device: wanted a number"):
+        ladder(folder / "tiny.yaml", Settings(sizes="study", dry_run=True, device="mine=inf"))
     with pytest.raises(UserError, match="--trials: wanted the best 2 trials"):
         (tmp_path / "runs/tiny").mkdir(parents=True)
         (tmp_path / "runs/tiny/study.json").write_text(json.dumps({"study": study.canonical()}))
@@ -314,6 +319,33 @@ def test_faults_are_said_before_anything_is_trained(folder: Path, tmp_path: Path
     bare = replace(study, favour=())
     with pytest.raises(UserError, match="at least 3 curricula"):
         Ladder(bare, rungs_of(bare, parse_sizes("study")), runs=tmp_path, random=1, seeds=1)
+
+
+def test_two_names_of_one_proxy_are_refused(folder: Path) -> None:
+    study = load_study(folder / "tiny.yaml")
+    own = layer_parameters(study.recipe) * study.recipe.layers
+    with pytest.raises(UserError, match="study and .* are one proxy .*layers: 1, width: 16"):
+        rungs_of(study, parse_sizes(f"study,{own + 1}"))
+    with pytest.raises(UserError, match="got 0k, which leaves no parameters"):
+        parse_sizes("study,0k")
+
+
+def test_a_mix_file_is_a_curriculum_of_its_name(folder: Path, tmp_path: Path) -> None:
+    study = load_study(folder / "tiny.yaml")
+    rungs, runs = rungs_of(study, parse_sizes("study")), folder / "runs"
+    streams = list(study.streams)
+    mix = study.mix("won", (Phase(until=Decimal(1), weights={name: Decimal(1) for name in streams}),))
+    replace(mix, samples=2 * mix.samples, seed=5).dump(tmp_path / "won.yaml")
+    made = Ladder(study, rungs, runs=runs, random=2, seeds=1, mixes=[tmp_path / "won.yaml"])
+    assert made.named[-1] == "won" and made.curricula["won"].phases == mix.phases
+    assert (made.curricula["won"].samples, made.curricula["won"].seed) == (study.samples, study.seed)
+    replace(mix, name="static").dump(tmp_path / "static.yaml")
+    with pytest.raises(UserError, match="named 'static', as another"):
+        Ladder(study, rungs, runs=runs, random=2, seeds=1, mixes=[tmp_path / "static.yaml"])
+    phases = (Phase(until=Decimal(1), weights={streams[0]: Decimal(1)}),)
+    replace(mix, streams={streams[0]: mix.streams[streams[0]]}, phases=phases).dump(tmp_path / "won.yaml")
+    with pytest.raises(UserError, match="wanted a curriculum of the same streams"):
+        Ladder(study, rungs, runs=runs, random=2, seeds=1, mixes=[tmp_path / "won.yaml"])
 
 
 def test_starts_must_fit_their_size(folder: Path, tmp_path: Path) -> None:

@@ -283,6 +283,16 @@ def test_who_watches_beside_it_is_told_all_the_same(tmp_path: Path, monkeypatch:
     assert "No space left" in words and "the search goes on" in words
 
 
+def test_a_search_that_never_begins_leaves_the_curves_of_the_one_at_work(tmp_path: Path) -> None:
+    study = load_study(study_at(tmp_path))
+    with SearchScalars(study, tmp_path / "curves", Silent()) as live:
+        live.trial(0, "trial-0", 0.5)
+        with SearchScalars(study, tmp_path / "curves", Silent()) as refused:
+            refused.notice("another search is at work")
+        live.trial(1, "trial-1", 0.6)
+    assert [step for step, _ in scalars(tmp_path / "curves" / study.name)["trial/value"]] == [0, 1]
+
+
 def test_a_run_that_was_stopped_early_has_curves_and_no_value(searched: tuple[Path, Any], tmp_path: Path) -> None:
     root, _ = searched
     whole = load_run(next((root / "runs" / "made").glob("trial-003-*")))

@@ -433,6 +433,20 @@ def test_an_enqueued_trial_is_evidence_before_it_is_tried(tmp_path: Path) -> Non
     assert [dict(trial.parameters) for trial in proposals.evidence()] == [static]
 
 
+def test_two_on_one_named_database_do_not_put_a_trial_twice(tmp_path: Path) -> None:
+    study, storage = study_of("random"), f"sqlite:///{tmp_path / 'named.db'}"
+    first, second = (Proposals(study, space_of(study), tmp_path / name, storage) for name in ("first", "second"))
+    think = first._think
+
+    def slowly(number: int, trials: Sequence[optuna.trial.FrozenTrial]) -> Parameters:
+        second.propose(number)  # while the first is still thinking
+        return think(number, trials)
+
+    first._think = slowly  # type: ignore[method-assign]
+    assert first.propose(0) == second.propose(0)
+    assert len(first.evidence()) == 1
+
+
 def test_sqlite_writes_ahead(tmp_path: Path) -> None:
     study = study_of("gp")
     Proposals(study, space_of(study), tmp_path)

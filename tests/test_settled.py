@@ -70,6 +70,19 @@ def other_defaults(content: dict[str, Any]) -> None:
     content["probes"][0]["items"] = 16
 
 
+def test_what_no_longer_goes_together_is_a_changed_study(file: Path) -> None:
+    def wider(content: dict[str, Any]) -> None:
+        content["recipe"] |= {"width": 64, "heads": 4}
+
+    file.write_text(STUDY.replace("width: 16, heads: 1", "width: 30"))
+    study = load_study(file)
+    begun(study, wider)
+    settled, words = as_begun(study, StudyFolder(Path("runs/tiny")).recorded())
+    assert settled.recipe == study.recipe and words == ()
+    with pytest.raises(ChangedError, match="width"):
+        coordinator(study).run(1)
+
+
 def test_settings_that_the_file_leaves_open_are_those_the_study_was_begun_with(file: Path) -> None:
     study = load_study(file)
     begun(study, other_defaults)
@@ -145,3 +158,10 @@ def test_a_result_that_cannot_be_read_does_not_stand(content: str | None, file: 
     if content is not None:
         Path("runs/tiny/result.json").write_text(content)
     assert coordinator(load_study(file)).standing(1) is None
+
+
+def test_a_result_without_a_record_of_its_study_does_not_stand(file: Path) -> None:
+    Path("runs/tiny").mkdir(parents=True)
+    write_json(Path("runs/tiny/result.json"), {"verdict": "none", "trials": 8})
+    assert coordinator(load_study(file)).standing(5) is None
+    assert not Path("runs/tiny/study.json").exists()

@@ -38,6 +38,7 @@ class Settings:
     curricula: int = 12
     seeds: int = 2
     trials: int = 0
+    mixes: tuple[Path, ...] = ()
     starts: str | None = None
     runs: Path = Path("runs")
     out: Path | None = None
@@ -100,6 +101,7 @@ def _made(study: Study, settings: Settings, rungs: Sequence[Rung], observer: Obs
         random=settings.curricula,
         seeds=settings.seeds,
         trials=settings.trials,
+        mixes=settings.mixes,
         workers=settings.workers,
         observer=observer,
     )
@@ -164,7 +166,8 @@ def _write(document: Mapping[str, Any], rows: Sequence[LadderRow], folder: Path)
 
 def _announce(made: Ladder, settings: Settings, *, as_json: bool) -> int:
     """Print what a ladder would cost, size by size."""
-    device = None if settings.device is None else parse_device(settings.device, settings.utilisation or UTILISATION)
+    share = UTILISATION if settings.utilisation is None else settings.utilisation
+    device = None if settings.device is None else parse_device(settings.device, share)
     if device is None:
         print("timing a few steps at each size", file=sys.stderr)
     plan = plan_of(made, device, settings.price)

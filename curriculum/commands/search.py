@@ -94,7 +94,7 @@ def search(
 
 def _standing_words(trials: int, budget: int) -> str:
     return (
-        f"{trials} trials are done, more than --budget {budget}: the study's result stands, and nothing is trained. "
+        f"{trials} trials are done, more than --budget {budget}: the study's result stands, and nothing is trained or written. "
         f"A budget above {trials} goes on."
     )
 

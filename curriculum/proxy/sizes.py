@@ -68,6 +68,9 @@ def parse_sizes(text: str) -> tuple[Size, ...]:
     found = tuple(Size(name=name, parameters=None if name == OWN else parse_count(name)) for name in names)
     if not found:
         raise UserError(f"--sizes: wanted sizes such as 0.1M,1M,10M, got {text!r}")
+    empty = next((size for size in found if size.parameters is not None and size.parameters < 1), None)
+    if empty is not None:
+        raise UserError(f"--sizes: wanted sizes such as 0.1M,1M,10M, got {empty.name}, which leaves no parameters")
     twice = next((size for place, size in enumerate(found) if _is_among(size, found[:place])), None)
     if twice is not None:
         raise UserError(f"--sizes: {twice.name} is named twice; name every size once")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from time import process_time
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,8 @@ class Device:
     utilisation: float = UTILISATION
 
     def __post_init__(self) -> None:
-        if not self.flops > 0:
-            raise UserError(f"--device: wanted more than 0 FLOPs a second, got {self.flops}")
+        if not 0 < self.flops < inf:
+            raise UserError(f"--device: wanted a number of FLOPs a second above 0, got {self.flops}")
         if not 0 < self.utilisation <= 1:
             raise UserError(f"--utilisation: wanted a share above 0, at most 1, got {self.utilisation}")
 

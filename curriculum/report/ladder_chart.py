@@ -22,7 +22,7 @@ _WORDS = {"time_general": "time general", "area": "area", "final_margin": "final
 _FATES = {
     "holds": "holds: the same sign at every size, each interval without zero",
     "same sign": "same sign: at every size, but not beyond the noise at each",
-    "open": "open: signs differ, but not beyond the noise",
+    "open": "open: signs differ, but not beyond the noise at both",
     "reversed": "reversed: beyond the noise at two sizes, with opposite signs",
     "no interval": "no interval: one seed alone",
 }

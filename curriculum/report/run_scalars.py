@@ -48,7 +48,7 @@ class LiveScalars:
     """
 
     def __init__(self, folder: Path, run: str, *, notice: Callable[[str], None]) -> None:
-        self._place, self._notice, self._written = folder / run, notice, 0
+        self._place, self._notice, self._written = folder / run, notice, -1
         self._logger: TensorBoardLogger | None = None
         if not _is_whole(self._place):
             self._guarded(self._begin)
@@ -65,7 +65,8 @@ class LiveScalars:
         self._write(result.trajectory, result.loss, result.bits)
         if self._logger is not None:
             self.close()
-            (self._place / UNFINISHED).unlink(missing_ok=True)
+        if self._logger is not None:  # nothing failed
+            self._guarded((self._place / UNFINISHED).unlink)
 
     def close(self) -> None:
         """End the event file; without `finish`, its curves stay unfinished."""
@@ -131,7 +132,7 @@ def write_scalars(result: RunResult, folder: Path, summary: Mapping[str, float] 
     return True
 
 
-def log_run(trajectory: Trajectory, loss: pd.DataFrame, bits: pd.DataFrame, logger: ScalarLogger, *, after: int = 0) -> None:
+def log_run(trajectory: Trajectory, loss: pd.DataFrame, bits: pd.DataFrame, logger: ScalarLogger, *, after: int = -1) -> None:
     """Tell a logger a run's readings, losses and bits per byte behind the position `after`, in order of steps."""
     table = trajectory.table
     for row in table[table["position"] > after].to_dict("records"):

@@ -36,7 +36,6 @@ class SearchScalars:
         self._best, self._told = -math.inf, 0
         self._logger: TensorBoardLogger | None = None
         self._is_writing = True
-        self._guarded(self._begin)
 
     def __enter__(self) -> SearchScalars:
         return self
@@ -86,13 +85,14 @@ class SearchScalars:
         """Something a person should know."""
         self._beside.notice(text)
 
-    def _begin(self) -> None:
-        self._logger = TensorBoardLogger(self.folder / self._study.name, afresh=True)
-
     def _write(self, values: Mapping[str, float], step: int) -> None:
-        logger = self._logger
-        for name, value in values.items() if logger is not None else ():
-            self._guarded(lambda name=name, value=value: logger.scalar(name, value, step))  # type: ignore[misc,union-attr]
+        def write() -> None:
+            if self._logger is None:  # not before: a search that is refused must not hide the curves of the one at work
+                self._logger = TensorBoardLogger(self.folder / self._study.name, afresh=True)
+            for name, value in values.items():
+                self._logger.scalar(name, value, step)
+
+        self._guarded(write)
 
     def _guarded(self, write: Callable[[], object]) -> None:
         if not self._is_writing:

@@ -123,8 +123,8 @@ class Coordinator:
         None where there is none. Raises ChangedError, DataError as `run` does.
         """
         document = self._place.result()
-        if document is None or int(document.get("trials", 0)) <= budget:
-            return None
+        if document is None or self._place.recorded() is None or int(document.get("trials", 0)) <= budget:
+            return None  # without a record of the study nobody knows of which one the document is
         with self._place.owned():
             self._remember(self._prior())
         return document

@@ -4,7 +4,7 @@ Idea: everything but the size is kept: curricula, samples, the seeds (and with t
 which are those no search has seen. Curricula are static, the study's hand-made ones, points of its space drawn by its seed,
 and on wish the best that its search tried: a correlation over good ones alone would be low, over random ones alone it would
 say nothing of where a choice is made. The runs are ordinary ones, named by what decides them, so a ladder goes on where it
-was, and more sizes, seeds or curricula later cost only what is new. Static's first run of every size goes first, which tells
+was, and more sizes, seeds or curricula later cost only what is new (of runs that are trained one by one). Static's first run of every size goes first, which tells
 how long the others will take; then size by size, so that the smaller ones can be looked at early.
 
     <runs>/<study>-ladder/<size>-<curriculum>-s<seed>-<hash>/
@@ -85,9 +85,14 @@ def rungs_of(study: Study, sizes: Sequence[Size], starts: str | None = None) -> 
             f"the study {study.name!r} trains by a command, whose model curriculum cannot resize; wanted a study with `proxy: "
             "{layers: ..., width: ...}`"
         )
-    rungs = []
+    rungs: list[Rung] = []
     for size in sizes:
         recipe = resized(study.recipe, size)
+        alike = next((rung.size.name for rung in rungs if _shape_of(rung.recipe) == _shape_of(recipe)), None)
+        if alike is not None:
+            raise UserError(
+                f"--sizes: {alike} and {size.name} are one proxy ({_listed(_shape_of(recipe))}); leave one of them out"
+            )
         rungs.append(Rung(size=size, recipe=with_start(recipe, size, starts)))
     return tuple(rungs)
 
@@ -95,7 +100,7 @@ def rungs_of(study: Study, sizes: Sequence[Size], starts: str | None = None) -> 
 def check_starts(rungs: Sequence[Rung]) -> None:
     """Raise DataError where a rung's checkpoint is missing or of another shape; before anything is trained."""
     for rung in rungs:
-        folder, wanted = rung.recipe.start, {name: getattr(rung.recipe, name) for name in _SHAPE}
+        folder, wanted = rung.recipe.start, _shape_of(rung.recipe)
         if folder is None:
             continue
         try:
@@ -112,6 +117,10 @@ def check_starts(rungs: Sequence[Rung]) -> None:
             )
 
 
+def _shape_of(recipe: Recipe) -> dict[str, int]:
+    return {name: getattr(recipe, name) for name in _SHAPE}
+
+
 def _listed(shape: Mapping[str, int]) -> str:
     return ", ".join(f"{name}: {value}" for name, value in shape.items())
 
@@ -119,8 +128,8 @@ def _listed(shape: Mapping[str, int]) -> str:
 class Ladder:
     """One ladder. Use as: `with Ladder(...) as ladder: rows, failed = ladder.run()`.
 
-    `random` curricula are drawn from the space; `trials` of the study's search in `runs` are added, its best. Raises UserError
-    for too few curricula or trials, DataError for missing data.
+    `random` curricula are drawn from the space; `trials` of the study's search in `runs` are added, its best, and `mixes` of
+    files. Raises UserError for too few curricula or trials, FileError for a bad mix, DataError for missing data.
     """
 
     def __init__(
@@ -132,6 +141,7 @@ class Ladder:
         random: int,
         seeds: int,
         trials: int = 0,
+        mixes: Sequence[Path] = (),
         workers: int | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -152,7 +162,7 @@ class Ladder:
             executor=self._executor,
             observer=self._observer,
         )
-        self.named, self.curricula = self._curricula(random, best_trials(runs / study.name, trials))
+        self.named, self.curricula = self._curricula(random, {**best_trials(runs / study.name, trials), **_named_mixes(mixes)})
 
     @property
     def total(self) -> int:
@@ -334,8 +344,26 @@ def _standing(trial: TrialRecord) -> tuple[bool, float]:
     return (not trial.feasible, -(trial.value or 0.0))
 
 
+def _named_mixes(paths: Sequence[Path]) -> dict[str, Mix]:
+    """Return mixes by their names. Raises FileError, UserError for a name that two of them or a control have."""
+    found: dict[str, Mix] = {}
+    for path in paths:
+        mix = Mix.load(path)
+        if mix.name in found or mix.name in (STATIC, *HAND_MADE):
+            raise UserError(
+                f"--mix: {path} is named {mix.name!r}, as another curriculum of the ladder; give it a name of its own"
+            )
+        found[mix.name] = mix
+    return found
+
+
 def _of_study(study: Study, name: str, mix: Mix) -> Mix:
-    """Return a curriculum that a run played as one of the study: its phases and orders, the study's length and seed."""
+    """Return a curriculum as one of the study: its phases and orders, the study's length and seed. Raises UserError."""
+    if mix.streams.keys() != study.streams.keys():
+        raise UserError(
+            f"{name} mixes the streams {', '.join(mix.streams)}, the study {study.name!r} has {', '.join(study.streams)}; wanted "
+            "a curriculum of the same streams"
+        )
     streams = {key: replace(stream, order=mix.streams[key].order) for key, stream in study.streams.items()}
     return replace(study.mix(name, mix.phases), streams=streams)
 

@@ -13,8 +13,8 @@ sizes is asked, in the order of how much they are worth to whoever trains small 
 
 Alternatives: Kendall's tau (the same order, smaller numbers, which the literature seldom gives), Pearson's r (moved by one bad
 curriculum). The price of the bootstrap: with a dozen curricula its interval is too narrow by a few hundredths, and nothing
-says what other curricula than such as were drawn would do. The ceiling counts as signal what is alike in all runs of a seed
-at both sizes (the data's order), so a correlation can exceed it.
+says what other curricula than such as were drawn would do. The ceiling counts as noise what is alike in all runs of a seed at
+both sizes (the data's order), so a correlation can exceed it; from two seeds it is itself hardly known.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class Proposals:
         """Return proposal `number`: thought of now, or the one that was being tried when the search stopped."""
         trials = self._guarded(self._trials)
         thought = self._think(number, trials) if number == len(trials) else None
-        known = None if self._shared else trials  # which nobody else may add to
+        known = trials if self._file is not None else None  # to the study's own file nobody else adds
         trial = self._locked(lambda confirm: self._begin(number, thought, known, confirm))
         return self._proposal(trial)
 

@@ -13,6 +13,7 @@ from dataclasses import MISSING, Field, fields, replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from curriculum.errors import UserError
 from curriculum.search.study import Study
 
 _SECTIONS = {"proxy": ("recipe", "command"), "space": ("space",), "objective": ("objective",), "search": ("search",)}
@@ -46,6 +47,7 @@ def _settled(part: T, then: object, section: str, stated: frozenset[str], words:
     if part is None or not isinstance(then, Mapping):
         return part
     taken: dict[str, Any] = {}
+    told: list[str] = []
     for each in fields(part):  # type: ignore[arg-type]
         path, now = f"{section}.{each.name}", getattr(part, each.name)
         if path in stated or each.name not in then or now is None or now != _default(each):
@@ -56,8 +58,13 @@ def _settled(part: T, then: object, section: str, stated: frozenset[str], words:
             continue  # a damaged record: whoever compares the study with it says so
         if value != now:
             taken[each.name] = value
-            words.append(f"{path} is {_shown(value)} as when the study was begun (by default it would be {_shown(now)})")
-    return replace(part, **taken) if taken else part  # type: ignore[type-var]
+            told.append(f"{path} is {_shown(value)} as when the study was begun (by default it would be {_shown(now)})")
+    try:
+        settled = replace(part, **taken) if taken else part  # type: ignore[type-var]
+    except UserError:  # what the file states now does not go with it: a changed study, which `remember` describes
+        return part
+    words += told
+    return settled
 
 
 def _default(setting: Field[Any]) -> object:
