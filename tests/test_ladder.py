@@ -324,7 +324,7 @@ def test_faults_are_said_before_anything_is_trained(folder: Path, tmp_path: Path
 def test_two_names_of_one_proxy_are_refused(folder: Path) -> None:
     study = load_study(folder / "tiny.yaml")
     own = layer_parameters(study.recipe) * study.recipe.layers
-    with pytest.raises(UserError, match="study and .* are one proxy .*layers: 1, width: 16"):
+    with pytest.raises(UserError, match=r"study and .* are one proxy .*layers: 1, width: 16"):
         rungs_of(study, parse_sizes(f"study,{own + 1}"))
     with pytest.raises(UserError, match="got 0k, which leaves no parameters"):
         parse_sizes("study,0k")

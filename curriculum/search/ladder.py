@@ -4,8 +4,9 @@ Idea: everything but the size is kept: curricula, samples, the seeds (and with t
 which are those no search has seen. Curricula are static, the study's hand-made ones, points of its space drawn by its seed,
 and on wish the best that its search tried: a correlation over good ones alone would be low, over random ones alone it would
 say nothing of where a choice is made. The runs are ordinary ones, named by what decides them, so a ladder goes on where it
-was, and more sizes, seeds or curricula later cost only what is new (of runs that are trained one by one). Static's first run of every size goes first, which tells
-how long the others will take; then size by size, so that the smaller ones can be looked at early.
+was, and more sizes, seeds or curricula later cost only what is new (of runs that are trained one by one). Static's first run
+of every size goes first, which tells how long the others will take; then size by size, so that the smaller ones can be
+looked at early.
 
     <runs>/<study>-ladder/<size>-<curriculum>-s<seed>-<hash>/
 
@@ -361,8 +362,8 @@ def _of_study(study: Study, name: str, mix: Mix) -> Mix:
     """Return a curriculum as one of the study: its phases and orders, the study's length and seed. Raises UserError."""
     if mix.streams.keys() != study.streams.keys():
         raise UserError(
-            f"{name} mixes the streams {', '.join(mix.streams)}, the study {study.name!r} has {', '.join(study.streams)}; wanted "
-            "a curriculum of the same streams"
+            f"{name} mixes the streams {', '.join(mix.streams)}, the study {study.name!r} has {', '.join(study.streams)}; "
+            "wanted a curriculum of the same streams"
         )
     streams = {key: replace(stream, order=mix.streams[key].order) for key, stream in study.streams.items()}
     return replace(study.mix(name, mix.phases), streams=streams)
