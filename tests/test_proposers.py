@@ -412,7 +412,9 @@ def test_a_proposer_sees_only_what_it_may(tmp_path: Path) -> None:
     for number in range(7):
         proposals.propose(number)
     for number in range(6):
-        proposals.tell(number, None if number == 2 else float(number), {} if number == 2 else {"loss_a": 0.5 - number})
+        value, excess = (None, {}) if number == 2 else (float(number), {"loss_a": 0.5 - number})
+        proposals.tell(number, value, excess, run=f"trial-{number:03d}-s1-abc")
+    assert stored(tmp_path, study).trials[1].user_attrs["run"] == "trial-001-s1-abc"
     proposals.propose(7)
     assert study.search.ahead == 4
     assert [trial.number for trial in seen[-1]] == list(range(7))

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from filelock import FileLock
 from rich.console import Console
 
@@ -135,6 +136,26 @@ def test_every_state_is_told_while_a_search_is_at_work(root: Path, capsys: pytes
     assert [trial["run"] is None for trial in found["trials"]] == [False, True, False, True]
     assert all(trial["feasible"] is None and trial["value"] is None for trial in found["trials"][1:])
     assert everything(root) == before
+
+
+def test_a_trial_is_shown_with_the_run_that_gave_its_value(root: Path) -> None:
+    """A search that was begun anew beside kept runs numbers its trials alike, and may play others."""
+    study, folder = load_study(root / "tiny.yaml"), root / "runs/tiny"
+    other = perform(replace(request(study, 0), seed=10), folder).folder
+    named = [path.name for path in folder.glob("trial-000-s*/")]
+    for name in named:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
+        trial = optuna.load_study(storage=storage, study_name="tiny").trials[0]
+        with storage.engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    "INSERT OR REPLACE INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, 'run', :run)"
+                ),
+                {"trial": trial._trial_id, "run": json.dumps(name)},
+            )
+        storage.engine.dispose()
+        assert read_trials(folder).trials[0].run == folder / name
+    assert other.name in named and len(named) == 2
 
 
 def test_a_done_trial_has_its_measures_from_its_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,7 @@ from curriculum.search.storage import database_url, engine_options, shown_url
 from curriculum.search.study import Study, changed_study
 from curriculum.units import keyed_seed
 
+_RUN = "run"  # read by `trials` and by the report
 _NAME = "name"
 _POINTS = "objectives"
 _STUDY = "study"
@@ -189,10 +190,12 @@ class Proposals:
         violations: Mapping[str, float],
         *,
         points: tuple[float, float] | None = None,
+        run: str | None = None,
     ) -> None:
         """Record a trial's value (None: it failed) and how far it oversteps each constraint, unless another process did.
 
-        `points` are its two objectives, in a study of two.
+        `points` are its two objectives, in a study of two; `run` is the folder of the run that gave the value: in one place
+        there may be runs of several searches that numbered their trials alike.
         """
 
         def record(confirm: Callable[[], None]) -> None:
@@ -206,6 +209,8 @@ class Proposals:
             storage = self._optuna._storage
             for name, excess in violations.items():  # as Trial.set_constraint, which reads the whole trial before each
                 storage.set_trial_system_attr(frozen._trial_id, f"{_CONSTRAINT}:{name}", float(excess))
+            if run is not None:
+                storage.set_trial_user_attr(frozen._trial_id, _RUN, run)
             if points is not None:
                 storage.set_trial_user_attr(frozen._trial_id, _POINTS, list(points))
             self._optuna.tell(number, value)

@@ -119,7 +119,7 @@ class TrialLoop:
         value, excess = search_value(study, score), violations(study, score, self.reference)
         points = objectives(study, score) if study.objective.pareto else None
         if not already:
-            self.proposals.tell(proposal.number, value, excess, points=points)
+            self.proposals.tell(proposal.number, value, excess, points=points, run=outcome.result.folder.name)
         observer.trial(proposal.number, proposal.name, value)
         return Trial(proposal=proposal, request=request, score=score, value=value, excess=max([0.0, *excess.values()]))
 
@@ -136,7 +136,7 @@ class TrialLoop:
             points = None
             if study.objective.pareto and value is not None:
                 points = (value, float(np.mean([objectives(study, score)[1] for score in whole])))
-            self.proposals.tell(proposal.number, value, {} if value is None else excess, points=points)
+            self.proposals.tell(proposal.number, value, {} if value is None else excess, points=points, run=result.folder.name)
         self.runner.observer.trial(proposal.number, proposal.name, value)
         told = -np.inf if value is None else value
         return Trial(proposal=proposal, request=request, score=None, value=told, excess=np.inf, stopped=position)

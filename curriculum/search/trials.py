@@ -211,7 +211,7 @@ def _in_words(shown: str) -> Iterator[None]:
 
 
 def _record(trial: FrozenTrial, folder: Path, study: Mapping[str, Any], *, at_work: bool) -> TrialRecord:
-    path, result = _run_of(folder, trial.number)
+    path, result = _run_of(folder, trial.number, trial.user_attrs.get("run"))
     excesses = trial.constraints
     worst = max(excesses, key=lambda name: excesses[name], default=None)
     told = trial.state == TrialState.COMPLETE
@@ -238,10 +238,14 @@ def _state(trial: FrozenTrial, *, is_whole: bool, at_work: bool) -> State:
     return "running" if trial.state == TrialState.RUNNING and at_work else "waiting"
 
 
-def _run_of(folder: Path, number: int) -> tuple[Path | None, RunResult | None]:
-    """Return the trial's run folder (a whole one if there is), and what it holds if it is whole."""
+def _run_of(folder: Path, number: int, told: str | None) -> tuple[Path | None, RunResult | None]:
+    """Return the trial's run folder (a whole one if there is), and what it holds if it is whole.
+
+    `told` is the name of the one that gave the trial's value, None where it has none yet (or was told by an older version).
+    """
     found: Path | None = None
-    for path in sorted(folder.glob(f"trial-{number:03d}-s*")):
+    named = [] if told is None else [folder / told]
+    for path in [*named, *sorted(folder.glob(f"trial-{number:03d}-s*"))]:
         result = load_run(path)
         if result is not None:
             return path, result
