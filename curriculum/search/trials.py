@@ -244,7 +244,7 @@ def _run_of(folder: Path, number: int, told: str | None) -> tuple[Path | None, R
     `told` is the name of the one that gave the trial's value, None where it has none yet (or was told by an older version).
     """
     found: Path | None = None
-    named = [] if told is None else [folder / told]
+    named = [] if told is None else [path for path in (folder / told,) if path.exists()]
     for path in [*named, *sorted(folder.glob(f"trial-{number:03d}-s*"))]:
         result = load_run(path)
         if result is not None:
