@@ -385,7 +385,7 @@ def test_the_best_trials_of_a_search_are_those_that_keep_the_constraints(folder:
 def test_ctrl_c_is_heeded_where_runs_are_waited_for_and_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = load_study(folder / "tiny.yaml")
     with Ladder(study, rungs_of(study, parse_sizes("study,10k")), runs=folder / "runs", random=2, seeds=2) as made:
-        made._interrupt()
+        made._interrupts._note()
         with pytest.raises(KeyboardInterrupt):
             made.run()
 

@@ -14,7 +14,6 @@ on one study together instead, each with a coordinator of its own that comes to 
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from curriculum.search.candidates import Candidates
 from curriculum.search.conclusion import Trial, describe, winning_mix
 from curriculum.search.executor import Executor
 from curriculum.search.folder import StudyFolder, write_json
+from curriculum.search.interrupts import Interrupts
 from curriculum.search.joined_workers import JoinedWorkers
 from curriculum.search.objective import Reference, Score, reference_of
 from curriculum.search.observer import Observer, Silent
@@ -86,7 +86,7 @@ class Coordinator:
 
     def __init__(self, study: Study, means: Means, observer: Observer | None = None) -> None:
         self._means, self._observer = means, observer or Silent()
-        self._interrupted = False
+        self._interrupts = Interrupts()
         self._place = StudyFolder(means.runs / study.name)
         study, taken_over = as_begun(study, self._place.recorded())
         for words in taken_over:
@@ -140,7 +140,7 @@ class Coordinator:
         self.runner.check_controls()
         if self.populations.words():
             self._observer.notice(f"Runs are trained {self.populations.words()}.")
-        with self._place.owned(), self._draining():
+        with self._place.owned(), self._interrupts.draining(self.executor, self._observer):
             yield
 
     def _searched(self, budget: int) -> tuple[str, list[Trial], list[Trial]]:
@@ -160,12 +160,12 @@ class Coordinator:
         """Return the runs that processes share through a database, None where the search is this process's alone."""
         if storage is None or not is_shared(storage):
             return None
-        return SharedRuns(storage, self._place.path.name, heed=self._heed, notice=self._observer.notice)
+        return SharedRuns(storage, self._place.path.name, heed=self._interrupts.heed, notice=self._observer.notice)
 
     def _executor(self) -> Executor:
         queue = self._queue()
         queue.on_finished, queue.on_running = self._observer.finished, self._observer.running
-        queue.heed, queue.notice = self._heed, self._observer.notice
+        queue.heed, queue.notice = self._interrupts.heed, self._observer.notice
         return queue
 
     def _queue(self) -> RunQueue:
@@ -182,32 +182,6 @@ class Coordinator:
     def workers(self) -> int:
         """How many processes of this machine train, if they do."""
         return self._means.workers or self.populations.workers()
-
-    @contextmanager
-    def _draining(self) -> Iterator[None]:
-        """On the first Ctrl-C let the runs that have begun finish, still owning the study; a second one stops at once."""
-        before = signal.getsignal(signal.SIGINT)
-        if before is not signal.SIG_IGN:  # a job in the background of a script was told to ignore it, and does
-            signal.signal(signal.SIGINT, self._interrupt)
-        try:
-            yield
-        except KeyboardInterrupt:
-            self._observer.interrupted()
-            self.executor.drain()
-            raise
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _interrupt(self, *_: object) -> None:
-        """Note the first Ctrl-C: raised here it could hit a finaliser, which swallows it and prints a traceback."""
-        if self._interrupted:
-            raise KeyboardInterrupt
-        self._interrupted = True
-
-    def _heed(self) -> None:
-        """Raise KeyboardInterrupt where it can be handled, if Ctrl-C was pressed; called while runs are waited for."""
-        if self._interrupted:
-            raise KeyboardInterrupt
 
     def _prior(self) -> Prior | None:
         """Return what an older study knows, settled when this one is begun."""

@@ -17,9 +17,7 @@ curricula holds when it is trained for longer, a ladder of equal exposure does n
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from curriculum.proxy.run import RunRequest
 from curriculum.proxy.sizes import Size, resized, with_start
 from curriculum.search.executor import Outcome
 from curriculum.search.folder import StudyFolder, write_json
+from curriculum.search.interrupts import Interrupts
 from curriculum.search.ladder_statistics import LadderTables
 from curriculum.search.objective import Score, score_run
 from curriculum.search.observer import Observer, Silent
@@ -147,7 +146,7 @@ class Ladder:
         observer: Observer | None = None,
     ) -> None:
         self.rungs, self.seeds, self._observer = tuple(rungs), seeds, observer or Silent()
-        self._interrupted = False
+        self._interrupts = Interrupts()
         self.place = StudyFolder(runs / f"{study.name}-{FOLDER}")
         sizes, self.tokens_per_sample = stream_sizes(study)
         self.study = with_target(study, sizes, self.tokens_per_sample)
@@ -181,7 +180,7 @@ class Ladder:
         """
         self.runner.check_exposure(self.curricula)
         check_starts(self.rungs)
-        with self.place.owned(), self._heeding():
+        with self.place.owned(), self._interrupts.draining(self._executor, self._observer):
             self._remember()
             self._observer.stage(FOLDER, self.total)
             return self._measured(self._trained())
@@ -298,33 +297,9 @@ class Ladder:
             count=self.workers,
             on_finished=self._observer.finished,
             on_running=self._observer.running,
-            heed=self._heed,
+            heed=self._interrupts.heed,
             notice=self._observer.notice,
         )
-
-    @contextmanager
-    def _heeding(self) -> Iterator[None]:
-        """On the first Ctrl-C let the runs that have begun finish; a second one stops at once."""
-        before = signal.getsignal(signal.SIGINT)
-        if before is not signal.SIG_IGN:  # a job in the background of a script was told to ignore it, and does
-            signal.signal(signal.SIGINT, self._interrupt)
-        try:
-            yield
-        except KeyboardInterrupt:
-            self._observer.interrupted()
-            self._executor.drain()
-            raise
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _interrupt(self, *_: object) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
-        self._interrupted = True  # raised by `_heed`: here it could hit a finaliser, which swallows it
-
-    def _heed(self) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
 
 
 def best_trials(folder: Path, count: int) -> dict[str, Mix]:
