@@ -35,7 +35,7 @@ from curriculum.streaming import StreamingDataset
 ROOT = Path(__file__).parents[1]
 OURS = (
     *("tutorial", "limits", "how-to-install", "how-to-cluster", "how-to-gpu", "how-to-resume", "how-to-export"),
-    *("loader", "monitor", "scan", "report", "attribution", "search", "probes", "export"),
+    *("loader", "monitor", "scan", "report", "attribution", "search", "probes", "export", "ladder"),
 )
 EXAMPLES = ("own_data", "custom_probe", "custom_proxy", "postgres_study", "choose_checkpoint")
 PAGES = ("README.md", *(f"docs/{name}.md" for name in OURS))

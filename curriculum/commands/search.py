@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -22,7 +23,7 @@ from curriculum.search.settled import as_begun
 from curriculum.search.storage import is_shared
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
-from curriculum.search.workload import count_runs, estimate
+from curriculum.search.workload import Workload, count_runs, estimate
 
 INTERRUPTED = 130
 
@@ -68,18 +69,10 @@ def search(
         address=(address or "auto") if executor == "ray" else None,
     )  # fmt: skip
     try:
-        with (
-            SearchProgress(console, workload.runs) as progress,
-            _with_curves(study, tensorboard, progress) as observer,
-            Coordinator(study, means, observer) as coordinator,
-        ):
-            on = f"the Ray cluster at {means.address}" if means.address else _counted(coordinator.workers)
-            progress.workers = coordinator.workers
-            standing = coordinator.standing(budget)
-            announced = f"Study {study.name!r}: {workload.words()}, on {on}."
-            for words in (*taken_over, announced if standing is None else _standing_words(standing["trials"], budget)):
+        with SearchProgress(console, workload.runs) as progress:
+            for words in taken_over:
                 progress.notice(words)
-            document = standing or coordinator.run(budget).document
+            document = _searched(study, budget, means, workload, progress, tensorboard)
     except KeyboardInterrupt:
         console.print(
             f"\nInterrupted; every finished run is kept. Go on with:\n  {_same_command()}", markup=False, highlight=False
@@ -90,6 +83,21 @@ def search(
     else:
         print_search(document, Console())
     return 0
+
+
+def _searched(
+    study: Study, budget: int, means: Means, workload: Workload, progress: SearchProgress, tensorboard: Path | None
+) -> Mapping[str, Any]:
+    """Return what the search found, or what a longer one found before."""
+    with _with_curves(study, tensorboard, progress) as observer, Coordinator(study, means, observer) as coordinator:
+        progress.workers = coordinator.workers
+        standing = coordinator.standing(budget)
+        if standing is not None:
+            progress.notice(_standing_words(standing["trials"], budget))
+            return standing
+        on = f"the Ray cluster at {means.address}" if means.address else _counted(coordinator.workers)
+        progress.notice(f"Study {study.name!r}: {workload.words()}, on {on}.")
+        return coordinator.run(budget).document
 
 
 def _standing_words(trials: int, budget: int) -> str:
