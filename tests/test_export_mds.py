@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,22 @@ def test_a_second_run_writes_nothing_and_a_changed_mix_is_refused(data: Path, tm
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     export(changed, "mds", Settings(out=out, overwrite=True))
     assert world.play_mds(out, changed) == world.keys_of_plan(changed)
+
+
+def test_an_export_does_not_go_on_with_other_data_of_the_same_sizes(tmp_path: Path) -> None:
+    data, out = world.write_data(tmp_path / "data"), tmp_path / "out"
+    mix = world.write_mix(data, "step")
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done > 600:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        module.export(request(mix, out, stop))
+    shutil.rmtree(data / "mds/code")
+    write_stream(data / "mds/code", {"tokens": np.full((world.SIZES["code"], world.LENGTH), 3, np.uint16)}, shard_bytes=4096)
+    with pytest.raises(ChangedError, match=r"other data \(data\)"):
+        module.export(request(mix, out))
 
 
 def test_a_folder_of_others_is_left_alone(data: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def export(request: Request) -> Outcome:
     played = _open(request)
     columns = _columns(request, played)
     per_part = _samples_per_part(played, request.plan.samples)
-    _begin(request, folder, columns, per_part)
+    _begin(request, folder, played, columns, per_part)
     if not (folder / "index.json").exists():
         _write_parts(request, folder, played, columns, per_part)
     return Outcome(
@@ -102,12 +102,14 @@ def _samples_per_part(played: Any, samples: int) -> int:
     return max(_LEAST_PART, min(_LARGEST_PART, _PART_BYTES // max(size, 1)))
 
 
-def _begin(request: Request, folder: Path, columns: dict[str, str], per_part: int) -> None:
+def _begin(request: Request, folder: Path, played: Any, columns: dict[str, str], per_part: int) -> None:
     """Record what is written here, or see that it is the same. Raises ChangedError, UserError."""
+    data = played.state_dict(0, True)["streams"]
     record = {
         "fingerprint": request.mix.fingerprint(),
         "samples": request.plan.samples,
         "sizes": dict(request.sizes),
+        "data": {name: data[name]["digest"] for name in request.mix.streams},
         "columns": columns,
         "samples_per_part": per_part,
     }
