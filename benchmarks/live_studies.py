@@ -1,7 +1,7 @@
 """Live searches, several times over: the default sampler against random search and a published peer, at equal proxy tokens.
 
-    python benchmarks/live_studies.py train [--study FILE] [--replicates 3] [--runs DIR] [--results FILE.csv]
-    python benchmarks/live_studies.py table [--results FILE.csv] > benchmarks/live_studies.md
+    python benchmarks/live_studies.py [--study FILE] [--replicates 3] [--exposures fixed free] [--runs DIR] [--results FILE.csv]
+    python benchmarks/live_table.py benchmarks/live_studies.csv > benchmarks/live_studies.md
 
 A replicate is a seed of its own: other runs, other probe items, other proposals. Every method of a replicate gets the same
 static reference, the same hand-made curricula first, the same number of trials and of repeats, and names its winner by the

@@ -30,7 +30,7 @@ from curriculum.probe import RunMeasures
 from curriculum.search.acquisition import merit
 from curriculum.search.baselines import PEERS
 from curriculum.search.objective import Reference, Score, reference_of, search_value, violations
-from curriculum.search.proposer import Evidence, Parameters
+from curriculum.search.proposer import Evidence
 from curriculum.search.samplers import make_proposer
 from curriculum.search.space import SearchSpace
 from curriculum.search.study import STATIC_SAMPLERS, Study
@@ -44,19 +44,6 @@ LONG = 200  # of random, for reference
 SEEN = 0.8  # share of the rows that a replicate may be mapped to
 KNOTS = 5
 MEASURES = ("time_general", "area", "final_margin", "longest_stay", "hops", "worst_probe")
-
-
-class RememberingSpace(SearchSpace):
-    """A space that works out what parameters play once."""
-
-    def features(self, parameters: Parameters) -> Array:
-        """Return what the space returns."""
-        key = tuple(parameters.items())
-        if not hasattr(self, "_played_before"):
-            self._played_before: dict[tuple[tuple[str, float | str], ...], Array] = {}
-        if key not in self._played_before:
-            self._played_before[key] = super().features(parameters)
-        return self._played_before[key]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -109,7 +96,7 @@ def tables_of(frame: pd.DataFrame) -> dict[str, Table]:
 def table_of(frame: pd.DataFrame, scores: Sequence[Score], reference: Reference, exposure: str) -> Table:
     default = load_study()
     study = replace(default, exposure=exposure)  # type: ignore[arg-type]
-    space = RememberingSpace(study, study.shares(dict.fromkeys(study.streams, 1)))
+    space = SearchSpace(study, study.shares(dict.fromkeys(study.streams, 1)))
     names = [f"{stream}_{knot}" for knot in range(KNOTS) for stream in study.streams]
     matrices = frame[names].to_numpy(dtype=np.float64).reshape(len(frame), KNOTS, -1)
     trials = [
