@@ -98,6 +98,14 @@ def test_a_second_call_trains_nothing_and_says_the_same(folder: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs/tiny").glob("*/run.json")} == before
 
 
+def test_what_a_pruner_stopped_is_repeated_whole(tmp_path: Path) -> None:
+    study = STUDY.replace("readings: 4", "readings: 8").replace("candidates: 2, repeats: 1", "candidates: 5, repeats: 3")
+    (tmp_path / "tiny.yaml").write_text(study.replace("search: {", "search: {pruner: percentile-75, "))
+    document = json.loads(search(tmp_path, "--budget", "20", "--json").stdout)
+    runs = [json.loads(path.read_text()) for path in (tmp_path / "runs/tiny").glob("repeat-*/run.json")]
+    assert document["stopped"] > 0 and len(runs) >= 12 and all(run.get("stopped") is None for run in runs)
+
+
 def test_kills_of_coordinator_and_worker_lose_nothing(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY)
     for finished in (3, 9):

@@ -184,6 +184,35 @@ def test_a_transient_lead_stays_transient_whatever_the_schedule(study: Study) ->
     assert verdict.kind == "transient" and "lead is gone" in verdict.words
 
 
+def test_a_lead_that_cannot_show_since_both_stay_general_is_said_to_be_that(study: Study) -> None:
+    tail = (score(1.0, tail=1.0),) * 10
+    verdict = judge(study, replace(arm("x", 0.8), tail=tail), replace(STATIC, tail=tail), 1)
+    assert verdict.kind == "transient" and "both stay general, so that no lead is left there" in verdict.words
+
+
+def test_the_tail_is_judged_by_the_measure_that_is_searched(study: Study) -> None:
+    of_margin = replace(study, objective=replace(study.objective, metric="final_margin", subject_to=()))
+    higher = [score(1.0, final=0.8 + float(each), tail=1.0) for each in WOBBLE[:10]]
+    lower = [score(1.0, final=0.5 + float(each), tail=1.0) for each in WOBBLE[:10]]
+    found, static = (Arm(name=name, scores=tuple(of), tail=tuple(of)) for name, of in (("x", higher), ("static", lower)))
+    verdict = judge(of_margin, found, static, 1)
+    assert verdict.kind == "winner" and verdict.tail_gain is not None and verdict.tail_gain.mean == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("lower", "noise", "kind"), [(0.09, 4.0, "none"), (0.02, 0.1, "winner"), (0.06, 0.1, "none")])
+def test_final_margins_within_a_twentieth_count_as_kept_however_noisy(
+    study: Study, lower: float, noise: float, kind: str
+) -> None:
+    finals = [score(0.8 + float(each), final=0.5 - lower + noise * float(each)) for each in WOBBLE[:10]]
+    verdict = judge(study, Arm(name="x", scores=tuple(finals)), STATIC, 1)
+    assert verdict.kind == kind and bool(verdict.broken) == (kind == "none")
+
+
+def test_a_winner_without_a_tail_is_not_said_to_last(study: Study) -> None:
+    words = judge(study, arm("x", 0.8), STATIC, 1).words
+    assert "Whether that lasts was not asked" in words and "not measured" not in words and "leads within" not in words
+
+
 def test_words_say_how_much_how_sure_and_over_how_many_pairs(study: Study) -> None:
     words = judge(study, with_runs(arm("x", 0.8)), with_runs(STATIC, tail=0.0), 2).words
     for part in ("gain +0.400 [", "over 10 fresh seeds", "the wider of t and sign-flip intervals at 99.2%", "after shrinkage"):

@@ -40,8 +40,8 @@ def _meaning(report: StudyReport, result: Mapping[str, Any]) -> Iterator[str]:
     tail = interval_of(result.get("gain_in_tail"))
     if tail is not None:
         yield (
-            f"Within the common tail, where everybody plays the same data again, {leader} leads static by {_words(tail)}: "
-            f"{_judged(tail, 'the lead lasts', 'the lead is gone', 'it falls behind', 'its runs cannot say')}."
+            f"Within the common tail, where everybody plays the same data again, {leader} leads static by {_words(tail)} "
+            f"in {metric}: {_judged(tail, 'the lead lasts', 'the lead is gone', 'it falls behind', 'its runs cannot say')}."
         )
     scheduled = interval_of(result.get("gain_under_target_schedule"))
     if scheduled is not None:

@@ -158,4 +158,6 @@ def distinct(trials: Sequence[Trial]) -> list[Trial]:
 
 def _repeats(trial: Trial, seeds: Sequence[int]) -> list[RunRequest]:
     label = OPTIMUM if trial.score is None else f"repeat-{trial.proposal.number:03d}"
-    return [replace(trial.request, label=label, seed=seed, population=None) for seed in seeds if trial.request is not None]
+    if trial.request is None:
+        return []
+    return [replace(trial.request, label=label, seed=seed, population=None, stop=None) for seed in seeds]

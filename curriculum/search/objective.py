@@ -15,7 +15,7 @@ from curriculum.proxy.stopping import prefix_value
 from curriculum.search.study import Study
 
 _BITS_SLACK = 0.02  # bits a byte, likewise
-_MARGIN_SLACK = 0.05  # final margins within this count as equal, as in a verdict; a single run is allowed a standard deviation
+MARGIN_SLACK = 0.05  # final margins within this count as equal, as in a verdict; a single run is allowed a standard deviation
 _LOSS_SLACK = 0.05  # nats: a stream's loss may exceed static's by this, or by two standard deviations of static
 
 
@@ -46,7 +46,9 @@ class Reference:
 
 
 def score_run(study: Study, result: RunResult) -> Score:
-    """Measure a run as the study's objective says."""
+    """Measure a run as the study's objective says. Raises ValueError for a run that was stopped: its end was not seen."""
+    if result.stopped is not None:
+        raise ValueError(f"{result.folder} was stopped after {result.stopped:,} samples; only whole runs are judged")
     weights = {probe.family: probe.weight for probe in study.probes}
     start = ceil(study.objective.burn_in * result.samples)
     tail = ceil((1 - study.objective.common_tail) * result.samples)
@@ -92,7 +94,7 @@ def violations(study: Study, score: Score, reference: Reference, *, slack: float
     """
     found = {}
     if "final_margin" in study.objective.subject_to:
-        allowed = max(_MARGIN_SLACK, slack * reference.final_margin_sd)
+        allowed = max(MARGIN_SLACK, slack * reference.final_margin_sd)
         found["final_margin"] = reference.final_margin - allowed - score.measures.final_margin
     if "loss" in study.objective.subject_to:
         found |= {f"loss_{name}": score.loss[name] - limit for name, limit in reference.loss_limit.items()}

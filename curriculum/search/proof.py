@@ -3,7 +3,7 @@
 proof      finalists, static and the hand-made curricula; more pairs for finalists and static where it is close
 controls   the leader's pieces shuffled, and the leader reversed
 tail       the leader again, the last part of the run the same as static's
-schedule   leader and static again, under the learning-rate schedule of the full run, if the study names it
+schedule   leader and static again, on as many pairs, under the full run's learning-rate schedule, if the study names it
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class Prover:
         if not names:
             raise RunError("every finalist failed in the proof; lower the learning_rate, or raise candidates and repeats")
         arms |= self._closer(arms, names, mixes)
-        while names:
-            first = leader(study, [arms[name] for name in names], arms["static"]).name
+        left = list(names)
+        while left:
+            first = leader(study, [arms[name] for name in left], arms["static"]).name
             later = self._later(arms[first], arms["static"], mixes[first])
             if later is not None:
                 arms |= self._own_controls(mixes[first]) | later
                 return Proof(arms=arms, finalists=tuple(names), leader=first)
-            names.remove(first)
-            del arms[first]
+            left.remove(first)  # it stays a finalist: it was compared, and the correction counts it
         raise RunError("every finalist failed with the common tail or the full run's schedule; lower the learning_rate")
 
     def _later(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm] | None:
@@ -112,7 +112,7 @@ class Prover:
             return {arm.name: arm, "static": static}
         recipe = replace(study.recipe, schedule=schedule)
         both = {"static": self.runner.static, arm.name: winner}
-        scores = self._scores(both, "schedule", range(study.search.finalist_seeds), (), recipe)
+        scores = self._scores(both, "schedule", range(len(arm.scores)), (), recipe)
         if len(scores) < len(both):
             return None
         return {of.name: replace(of, scheduled=tuple(scores[of.name])) for of in (static, arm)}

@@ -26,7 +26,7 @@ from typing import Literal
 
 import numpy as np
 
-from curriculum.search.objective import Score, reference_of
+from curriculum.search.objective import MARGIN_SLACK, Score, reference_of
 from curriculum.search.statistics import (
     STEP,
     FloatArray,
@@ -125,12 +125,14 @@ def paired_gain(study: Study, arm: Arm, other: Arm, metric: str, comparisons: in
     return claim_interval(differences, confidence_of(study, len(differences), comparisons))
 
 
-def tail_gain(arm: Arm, other: Arm, metric: str = "time_general") -> Interval:
-    """Return the mean difference of time_general within the common tail; of bits per byte, at the end of runs with it."""
-    pairs = list(zip(arm.tail, other.tail, strict=False))
-    if metric == "bits_per_byte":
-        return claim_interval([left.metric(metric) - right.metric(metric) for left, right in pairs])
-    return claim_interval([left.tail.time_general - right.tail.time_general for left, right in pairs])
+def tail_gain(arm: Arm, other: Arm, metric: str) -> Interval:
+    """Return the mean difference of a measure within the common tail; of bits per byte, at the end of runs with it."""
+    pairs = zip(arm.tail, other.tail, strict=False)
+    return claim_interval([_in_tail(left, metric) - _in_tail(right, metric) for left, right in pairs])
+
+
+def _in_tail(score: Score, metric: str) -> float:
+    return score.metric(metric) if metric == "bits_per_byte" else float(getattr(score.tail, metric))
 
 
 def scheduled_gain(arm: Arm, other: Arm, metric: str) -> Interval:
@@ -143,16 +145,16 @@ def _under_schedule(arm: Arm) -> Arm:
 
 
 def broken_constraints(study: Study, arm: Arm, static: Arm) -> tuple[str, ...]:
-    """Return what a finalist breaks: a final margin shown to be under static's, a stream's mean loss over its limit.
+    """Return what a finalist breaks: a mean final margin under static's by more than .05, a stream's mean loss over its limit.
 
-    "Shown" means that the paired 95 % t interval of the difference lies below zero: final margins differ by .1 from seed to
-    seed, so that asking for a mean no lower would be a coin flip between equals. The verdict's words give the interval. In
-    a Pareto study, where the loss is no constraint, a mean loss shown to be over static's is a trade and not a gain.
+    Final margins differ by .1 from seed to seed, so that asking for a mean no lower would be a coin flip between equals;
+    asking that a lower one be shown would let through whatever is noisy. The verdict's words give the interval. In a
+    Pareto study, where the loss is no constraint, a mean loss shown to be over static's is a trade and not a gain.
     """
     broken = []
     if "final_margin" in study.objective.subject_to:
         difference = mean_interval(paired_differences(arm, static, "final_margin"))
-        if difference.high < 0:
+        if difference.mean < -MARGIN_SLACK:
             broken.append(f"its final margin is under static's by {difference}")
     if "loss" in study.objective.subject_to and static.scores[0].loss:
         limits = reference_of(static.scores).loss_limit
@@ -302,14 +304,24 @@ def _words(study: Study, verdict: Verdict, arm: Arm, static: Arm) -> str:
         return f"Tie: {arm.name} cannot be told from the static mix ({compared}). Take static: it is simpler."
     if verdict.kind == "none":
         return _none_words(verdict, arm, compared, scheduled)
-    left = "not measured" if verdict.tail_gain is None else f"{verdict.tail_gain}"
     simpler = "" if verdict.simplest == arm.name else f" As good, and simpler: {verdict.simplest}."
     if verdict.kind == "transient":
-        return f"Transient: {arm.name} has {compared}, but within the common tail its lead is gone ({left}).{simpler}"
+        return f"Transient: {arm.name} has {compared}, but {_gone_words(study, verdict, arm, static)}.{simpler}"
     holds = f", leads {scheduled}" if scheduled else ""
-    return (
-        f"Winner: {arm.name} has {compared}, breaks no constraint{holds}, and leads within the common tail by {left}.{simpler}"
-    )
+    lasts = "" if verdict.tail_gain is None else f", and leads within the common tail by {verdict.tail_gain}"
+    unasked = " Whether that lasts was not asked: the study has no common tail." if verdict.tail_gain is None else ""
+    return f"Winner: {arm.name} has {compared}, breaks no constraint{holds}{lasts}.{unasked}{simpler}"
+
+
+def _gone_words(study: Study, verdict: Verdict, arm: Arm, static: Arm) -> str:
+    """Return what became of a lead: gone, or nowhere to be seen since both stay general from there on."""
+    if study.objective.metric == "time_general" and _always_general(arm) and _always_general(static):
+        return f"within the common tail both stay general, so that no lead is left there ({verdict.tail_gain})"
+    return f"within the common tail its lead is gone ({verdict.tail_gain})"
+
+
+def _always_general(arm: Arm) -> bool:
+    return all(score.tail.time_general == 1 for score in arm.tail)
 
 
 def _none_words(verdict: Verdict, arm: Arm, compared: str, scheduled: str) -> str:
