@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,41 @@ def test_noise_is_smoothed_and_estimated() -> None:
     measured_errors = np.asarray([trial.value for trial in noisy], dtype=float) - np.asarray(values)
     assert np.std(means - values) < 0.8 * np.std(measured_errors)
     assert 0.08 < surrogate.noise < 0.4
+
+
+def kept(space: SearchSpace, count: int) -> list[Evidence]:
+    """Trials of which all keep `count` constraints by .05, of which noise hides one in twenty."""
+    random = np.random.default_rng(0)
+    return [
+        Evidence(
+            number=number,
+            parameters=space.draw(random),
+            value=float(random.normal()),
+            excess={f"loss_{index}": -0.05 + 0.03 * random.standard_normal() for index in range(count)},
+        )
+        for number in range(30)
+    ]
+
+
+def test_many_kept_constraints_do_not_rule_everything_out_and_one_that_is_broken_does() -> None:
+    study = load_study(Path(__file__).parents[1] / "search/many.yaml")
+    space = SearchSpace(study, dict.fromkeys(study.streams, Fraction(1, 64)))
+    evidence = kept(space, 64)
+    fresh = [space.draw(np.random.default_rng(seed)) for seed in range(100, 130)]
+    proposer = SurrogateProposer(space)
+    assert (proposer.feasibility(evidence, fresh) >= 0.5).mean() > 0.9
+    broken = [replace(trial, excess={**trial.excess, "loss_7": 0.05}) for trial in evidence]
+    assert (proposer.feasibility(broken, fresh) < 0.5).all()
+
+
+def test_a_constraint_that_older_trials_do_not_know_is_learnt_from_the_others() -> None:
+    space = space_of(study_of())
+    evidence = kept(space, 3)
+    known = [replace(trial, excess={**trial.excess, "loss_new": 0.3}) for trial in evidence[25:]]
+    proposer = SurrogateProposer(space)
+    here = [trial.parameters for trial in evidence]
+    assert (proposer.feasibility(evidence, here) >= 0.5).mean() > 0.9
+    assert (proposer.feasibility([*evidence[:25], *known], here) < 0.5).all()
 
 
 def test_quiet_constraints_do_not_speak_for_a_noisy_one() -> None:

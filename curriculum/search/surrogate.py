@@ -9,6 +9,7 @@ The hyperparameters are chosen on a grid by their posterior, from one eigendecom
 number of outputs and noises: no optimiser that may stop elsewhere on another machine, and 65 constraints cost little
 more than one. Each constraint has its own length and noise, lest the losses, which hardly vary from seed to seed, speak for
 the final margin, which varies a lot: under one kernel for all, nothing near static, nor static itself, passed for feasible.
+The losses of many streams share theirs, for of many fitted apart some always take noise for signal.
 Before that, excesses are squashed by arcsinh, which keeps their sign: a stream that starved is over its limit by nats, and
 one that matters by hundredths. Values far below the others are pulled up for the same reason.
 
@@ -39,6 +40,7 @@ _NOISES = np.geomspace(0.003, 10.0, 13)  # variance of noise over that of the si
 _RELEVANCES = (0.25, 1.0, 4.0)  # of a stream's squared distance
 _MOST_GROUPS = 8
 _MOST_FITTED = 200
+_MOST_INDEPENDENT = 8  # constraints whose probabilities are multiplied
 _JITTER = 1e-6
 
 
@@ -181,13 +183,13 @@ class Surrogate:
         values = np.asarray([trial.value for trial in done], dtype=np.float64)
         centre, spread = float(np.median(values)), float(values.std()) or 1.0
         here = points[: len(done)]
-        excesses, kernels = _excesses(done), Kernels(here, groups)
+        kernels = Kernels(here, groups)
         return cls(
             space=space,
             known=known,
             groups=groups,
             value=Process.fit(here, (_pulled_up(values)[:, None] - centre) / spread, groups, kernels),
-            excess=tuple(Process.fit(here, of[:, None], groups, kernels, one_length=True) for of in excesses.T),
+            excess=tuple(_excess_processes(done, here, groups, kernels)),
             spread=spread,
             centre=centre,
             pending=points[len(done) :],
@@ -208,11 +210,16 @@ class Surrogate:
         return means[:, 0] * self.spread + self.centre, deviations[:, 0] * self.spread
 
     def feasibility(self, points: Array) -> Array:
-        """Return the probability that no constraint is overstepped at `points`, as if they were independent, shape (m,)."""
-        found = np.ones(len(points))
-        for process in self.excess:
-            means, deviations = process.predict(points, self.groups)
-            found = found * ndtr(-means[:, 0] / deviations[:, 0])
+        """Return the probability that no constraint is overstepped at `points`, shape (m,).
+
+        As if constraints were independent; of more than a few only the least likely counts. Each probability stays a little
+        below one for want of trials, and the product of 64 such ruled out curricula of which everyone kept all.
+        """
+        if not self.excess:
+            return np.ones(len(points))
+        predicted = (process.predict(points, self.groups) for process in self.excess)
+        likely = np.concatenate([ndtr(-means / deviations) for means, deviations in predicted], axis=1)
+        found: Array = likely.prod(axis=1) if likely.shape[1] <= _MOST_INDEPENDENT else likely.min(axis=1)
         return found
 
     @property
@@ -241,14 +248,34 @@ def _pulled_up(values: Array) -> Array:
     return values if not len(above) else np.maximum(values, middle - 5 * float(np.median(above)))
 
 
-def _excesses(done: Sequence[Evidence]) -> Array:
-    """Return squashed excesses (trials, constraints) of those that all trials name."""
-    names = sorted(set.intersection(*(set(trial.excess) for trial in done)))
-    raw = np.asarray([[trial.excess[name] for name in names] for trial in done], dtype=np.float64).reshape(
-        len(done), len(names)
-    )
-    units = np.median(np.abs(np.nan_to_num(raw, posinf=0.0, neginf=0.0)), axis=0)
-    squashed: Array = np.arcsinh(np.clip(np.nan_to_num(raw, nan=1e9), -1e9, 1e9) / np.where(units > 0, units, 1.0))
+def _excess_processes(
+    done: Sequence[Evidence], points: Array, groups: npt.NDArray[np.int64], kernels: Kernels
+) -> Iterator[Process]:
+    """Yield processes of the constraints, each fitted to the trials that name it: those of an older study may not know it."""
+    for names in _fitted_together(done):
+        rows = [row for row, trial in enumerate(done) if names[0] in trial.excess]
+        squashed = np.stack([_squashed(np.asarray([done[row].excess[name] for row in rows])) for name in names], axis=1)
+        everyone = len(rows) == len(done)
+        yield Process.fit(points[rows], squashed, groups, kernels if everyone else None, one_length=True)
+
+
+def _fitted_together(done: Sequence[Evidence]) -> list[list[str]]:
+    """Return the constraints by what shares a length and a noise: each its own, but many losses (or bits) have one.
+
+    Of 64 processes fitted apart to the noise of a few dozen trials, one or two always believe it.
+    """
+    names = sorted({name for trial in done for name in trial.excess})
+    together: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        known = tuple(str(row) for row, trial in enumerate(done) if name in trial.excess)
+        together.setdefault((name.split("_")[0], *known), []).append(name)
+    return [part for of in together.values() for part in ([of] if len(of) > _MOST_INDEPENDENT else [[name] for name in of])]
+
+
+def _squashed(raw: Array) -> Array:
+    """Return one constraint's excesses in units of their median size, squashed; one that is not finite is the worst."""
+    unit = float(np.median(np.abs(np.nan_to_num(raw, posinf=0.0, neginf=0.0))))
+    squashed: Array = np.arcsinh(np.clip(np.nan_to_num(raw, nan=1e9), -1e9, 1e9) / (unit if unit > 0 else 1.0))
     return squashed
 
 
