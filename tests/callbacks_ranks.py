@@ -85,6 +85,7 @@ def main(folder: Path) -> None:
             margins = [float(monitor.trajectory.table["margin"].iloc[-1]), read_probe(token_probe(), LiveModel(whole)).margin]
             found[kind] |= {"steps": steps_and_positions(folder / kind), "margins": margins}
     (folder / f"{dist.get_rank()}.json").write_text(json.dumps(found, default=int))
+    del monitor  # it holds a wrapped model, which must not outlive the group
     dist.barrier()
     dist.destroy_process_group()
 

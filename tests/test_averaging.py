@@ -48,7 +48,7 @@ def llama_folder(folder: Path, seed: int, *, shard: str = "5GB") -> Path:
     return folder
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=5).filter(lambda weights: sum(weights) > 0.1), st.integers(0, 99))
 def test_the_average_is_the_weighted_mean_in_double_precision(weights: list[float], seed: int) -> None:
     draws = np.random.default_rng(seed)

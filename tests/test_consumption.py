@@ -66,7 +66,7 @@ def tabled(found: pd.DataFrame) -> dict[tuple[int, int, str, int, int], int]:
 
 
 @given(data=st.data(), lanes=st.sampled_from([1, 1, 3]), edited=st.booleans(), later=st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_was_consumed_is_what_walking_finds(
     data: st.DataObject, lanes: int, edited: bool, later: bool, listed: Path
 ) -> None:

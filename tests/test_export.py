@@ -95,7 +95,7 @@ def test_spread_is_binomial_when_drawn_and_hypergeometric_when_a_deck_is_cut(dat
     amounts=st.lists(st.lists(st.integers(0, 50), min_size=3, max_size=3).filter(any), min_size=1, max_size=8),
     block=st.sampled_from([8, 64, 100, 2048]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_levanters_blocks_are_full_and_within_one_of_due(amounts: list[list[int]], block: int) -> None:
     stages, start = [], 0
     for weights in amounts:

@@ -33,7 +33,7 @@ module._LARGEST_PART = 256
 write = module._write_part
 def slowly(*arguments):
     write(*arguments)
-    time.sleep(0.3)
+    time.sleep(1)
 module._write_part = slowly
 from curriculum.cli import main
 main()

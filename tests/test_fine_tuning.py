@@ -335,7 +335,7 @@ def test_a_function_worlds_probe_asks_new_names_what_no_example_says() -> None:
     assert read_probe(probe.probe, Indifferent()).margin == pytest.approx(0, abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.booleans())
 def test_an_author_worlds_arms_are_mirror_images(seed: int, bound: bool) -> None:
     world = AuthorWorld(seed=seed, authors=6, questions=8, held_out=3, answers=5, bound=bound)

@@ -46,7 +46,7 @@ def run(command: list[str | Path], *, code: int = 0, **variables: str) -> str:
     """Run a command away from the checkout, with nothing on Python's path but what is installed."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
     done = subprocess.run(
-        command, cwd="/", env={**kept, **variables}, capture_output=True, text=True, check=False, timeout=120
+        command, cwd="/", env={**kept, **variables}, capture_output=True, text=True, check=False, timeout=400
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout

@@ -93,7 +93,7 @@ def assert_every_sample_once(played: Integers, size: int) -> None:
         assert samples.min() >= 0 and samples.max() < length
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(mixes(), SIZES)
 def test_every_sample_is_played_once_an_epoch_and_epochs_are_exhausted_in_order(mix: Mix, size: int) -> None:
     plan = plan_of(mix, size)
@@ -105,7 +105,7 @@ def test_every_sample_is_played_once_an_epoch_and_epochs_are_exhausted_in_order(
     assert (starts <= played[:, 2]).all() and (played[:, 2] < stops).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(mixes(), st.integers(1, 40))
 def test_counts_are_exact_at_block_ends_and_close_to_the_ramp_within(mix: Mix, longer: int) -> None:
     plan = plan_of(mix, 10**6, samples=(mix.samples or 0) * longer)
@@ -119,7 +119,7 @@ def test_counts_are_exact_at_block_ends_and_close_to_the_ramp_within(mix: Mix, l
         previous = nominal
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mixes(), st.integers(1, 200), st.integers(0, 5000))
 def test_the_deal_is_exact_monotone_and_within_its_proven_bound(mix: Mix, longer: int, cursor: int) -> None:
     due, lanes, names = (mix.samples or 0) * longer, mix.lanes, tuple(mix.streams)
@@ -144,7 +144,7 @@ def test_the_deal_is_exact_monotone_and_within_its_proven_bound(mix: Mix, longer
         assert end == stretch.stop
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(mixes(), SIZES, st.randoms(use_true_random=False))
 def test_random_access_equals_walking(mix: Mix, size: int, random: object) -> None:
     walked = play(plan_of(mix, size))
@@ -158,7 +158,7 @@ def test_random_access_equals_walking(mix: Mix, size: int, random: object) -> No
     assert (np.stack(copied[asked]) == np.stack([streams, epochs, samples])).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(mixes(lanes=5), mixes(lanes=5), mixes(lanes=5), SIZES, st.lists(st.integers(0, 10**6), min_size=2, max_size=2))
 def test_edits_and_later_passes_lose_and_repeat_nothing(
     first: Mix, second: Mix, third: Mix, size: int, cuts: list[int]
@@ -276,7 +276,7 @@ def test_windows_are_those_that_are_played_even_if_listed_windows_overlap(tmp_pa
 
 
 @given(st.integers(2, 70), st.integers(1, 3000), st.integers(1, 90), st.integers(0, 3), st.integers(0, 5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_lanes_own_every_sample_once_and_about_equally(lanes: int, size: int, window: int, kind: int, epoch: int) -> None:
     window = min(window, size)
     table = uneven_windows(size)

@@ -145,7 +145,7 @@ def mixes(draw: st.DrawFn) -> Mix:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(mix=mixes())
 def test_what_was_dumped_is_loaded_again(mix: Mix, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "again.yaml"
@@ -294,7 +294,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         Mix.load(tmp_path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     position=st.integers(0, len(GOOD) - 1),
     inserted=st.text(alphabet="{}[]:,-&*!|>'\"%@#\t\n a1~?", max_size=3),

@@ -126,7 +126,7 @@ class Recorder:
         self.placements.append(placement)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=40), st.integers(2, 17), st.booleans(), st.integers(1, 60))
 def test_no_packer_loses_moves_or_invents_a_token(lengths: list[int], length: int, chunk: bool, group: int) -> None:
     sink = Recorder()

@@ -31,7 +31,7 @@ grid = st.integers(0, 8).map(float)
 clouds = st.lists(st.tuples(grid, grid), min_size=1, max_size=12).map(lambda rows: np.asarray(rows, dtype=np.float64))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(clouds)
 def test_the_front_is_what_nobody_beats(points: np.ndarray) -> None:
     for index, kept in enumerate(non_dominated(points)):
@@ -39,7 +39,7 @@ def test_the_front_is_what_nobody_beats(points: np.ndarray) -> None:
         assert kept == (not beaten)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(clouds)
 def test_hypervolume_is_the_cells_that_are_dominated(points: np.ndarray) -> None:
     cells = [(x + 0.5, y + 0.5) for x in range(1, 9) for y in range(1, 9)]
@@ -48,7 +48,7 @@ def test_hypervolume_is_the_cells_that_are_dominated(points: np.ndarray) -> None
     assert hypervolume(points[non_dominated(points)], (1.0, 1.0)) == pytest.approx(count)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(clouds, st.integers(0, 99))
 def test_every_direction_agrees_with_dominance(points: np.ndarray, number: int) -> None:
     values = scalarised(points, number, seed=1)

@@ -80,7 +80,7 @@ def _transcribed(weights: list[Numbers], threshold: float) -> Pathway:
     return tuple(found)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), tokens=st.integers(1, 6), experts=st.integers(1, 9), threshold=st.floats(0, 0.95))
 def test_a_pathway_is_its_definition(seed: int, tokens: int, experts: int, threshold: float) -> None:
     weights = _random_routing(tokens, 3, experts, seed)
@@ -151,7 +151,7 @@ def test_distances_between_two_sets_take_a_sample_of_each() -> None:
 _ways = st.lists(st.lists(st.integers(0, 70), min_size=1, max_size=6).map(lambda ids: (tuple(ids),)), min_size=2, max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ways=_ways)
 def test_a_mean_distance_is_the_mean_of_all_pairs(ways: list[Pathway]) -> None:
     pairs = [(one[0], two[0]) for number, one in enumerate(ways) for two in ways[:number]]
@@ -271,7 +271,7 @@ def test_a_sample_is_memorised_from_where_its_loss_stays_low() -> None:
     assert memorised_at(LOSSES, 0.15).tolist() == [-1, -1, -1, -1, 3, -1, 4]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), limit=st.floats(0.1, 0.9), delta=st.floats(0.01, 0.5))
 def test_the_memorised_rule_is_its_definition(seed: int, limit: float, delta: float) -> None:
     losses = np.random.default_rng(seed).random((5, 8))

@@ -63,7 +63,7 @@ def reference_due(mix: Mix, samples: int, nominal: int) -> dict[str, Fraction]:
     return due
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mixes())
 def test_every_draw_of_every_stream_is_played_exactly_once_and_epochs_are_exhausted_in_order(mix: Mix) -> None:
     plan = mix.plan(sizes_of(mix))
@@ -78,7 +78,7 @@ def test_every_draw_of_every_stream_is_played_exactly_once_and_epochs_are_exhaus
     assert sum(plan.counts(0, len(plan)).values()) == mix.samples
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mixes())
 def test_counts_stay_within_one_of_the_exact_integral_at_every_block_end(mix: Mix) -> None:
     plan = mix.plan(sizes_of(mix))
@@ -95,7 +95,7 @@ def test_counts_stay_within_one_of_the_exact_integral_at_every_block_end(mix: Mi
             assert counts == {name: int(value) for name, value in due.items()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(mixes(), st.randoms(use_true_random=False))
 def test_random_access_equals_walking(mix: Mix, random: object) -> None:
     plan, other = mix.plan(sizes_of(mix)), mix.plan(sizes_of(mix))
@@ -108,7 +108,7 @@ def test_random_access_equals_walking(mix: Mix, random: object) -> None:
         assert list(other.counts(0, int(position)).values()) == passed.tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(mixes(), mixes(), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_an_edit_of_the_future_keeps_the_past_and_every_streams_draws(mix: Mix, new: Mix, first: int, second: int) -> None:
     sizes = {f"s{index}": 61 + index for index in range(6)}
@@ -285,7 +285,6 @@ def test_a_plan_survives_pickling() -> None:
 
 
 @given(st.integers(1, 400), st.integers(0, 2**63))
-@settings(deadline=None)
 def test_permutations_are_bijections(size: int, key: int) -> None:
     assert sorted(permute(np.arange(size), size, key)) == list(range(size))
 

@@ -38,7 +38,7 @@ def test_with_whom_and_where_a_run_is_trained_is_part_of_its_id() -> None:
     assert [each.population for each in pair[0].population.requests()] == [pair[0].population] * 2  # type: ignore[union-attr]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 9))
 def test_neighbours_are_together_in_groups_as_equal_as_can_be(seeds: list[int], size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

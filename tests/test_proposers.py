@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 import pytest
 import sqlalchemy
+from test_trial_loop import Here, runner_of
 
 from curriculum.errors import FileError, UserError
 from curriculum.search.acquisition import SurrogateProposer, corners, ranges_of
@@ -21,6 +22,7 @@ from curriculum.search.space import SLICES, SearchSpace
 from curriculum.search.study import SAMPLERS, STATIC_SAMPLERS, Study
 from curriculum.search.study_file import load_study
 from curriculum.search.surrogate import Array, Surrogate
+from curriculum.search.trial_loop import TrialLoop
 from curriculum.units import keyed_seed
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -332,6 +334,17 @@ def test_sixty_four_streams(tmp_path: Path) -> None:
         evidence.append(Evidence(number=number, parameters=entry, value=float(played[:5, :8].sum()), excess=excess))
     found = SurrogateProposer(space).propose(12, evidence, seed=1)
     assert np.isfinite(space.features(found)).all()
+
+
+def test_corners_are_tried_first_where_a_study_asks_for_them(tmp_path: Path) -> None:
+    file = Path(__file__).parents[1] / "search/default-unaided.yaml"
+    (tmp_path / "corners.yaml").write_text(file.read_text().replace("enqueue: [static]", "enqueue: [static, corners]"))
+    study = load_study(tmp_path / "corners.yaml")
+    runner = runner_of(study, Here(tmp_path))
+    proposals = Proposals(study, runner.space, tmp_path)
+    proposals.enqueue(TrialLoop(runner=runner, proposals=proposals, reference=None)._baselines())  # type: ignore[arg-type]
+    tried = [proposals.propose(number).name for number in range(11)]
+    assert tried == ["trial-0 (near static)", *(f"trial-{number + 1} (near corner-{number})" for number in range(10))]
 
 
 def test_corners_reach_further_than_draws() -> None:

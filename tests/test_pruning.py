@@ -69,7 +69,7 @@ def test_nothing_is_stopped_before_a_quarter_of_the_run_or_at_its_end() -> None:
     assert limits([*failed, *elders[:7]], (250,), SAMPLES) == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 8), st.floats(0, 1))
 def test_at_least_half_reach_the_end_and_whoever_leads_its_elders_does(seed: int, ahead: int, noise: float) -> None:
     random = np.random.default_rng(seed)

@@ -53,7 +53,7 @@ def by_loop(row: Sequence[int], mask: Sequence[bool], followers: Sequence[int]) 
     return [found[column] for column in COLUMNS]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_counts_are_those_of_a_loop_over_tokens(data: st.DataObject) -> None:
     largest = data.draw(st.sampled_from([2, 5, 40, 70_000]))

@@ -32,7 +32,7 @@ def write_scores(path: Path, streams: dict[str, list[float]], **more: list[int])
     return path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.floats(0, 1), min_size=2, max_size=7),
     st.lists(st.integers(1, 50), min_size=7, max_size=7),

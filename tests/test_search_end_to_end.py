@@ -98,6 +98,15 @@ def test_a_second_call_trains_nothing_and_says_the_same(folder: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs/tiny").glob("*/run.json")} == before
 
 
+def test_a_file_that_no_search_wrote_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(STUDY)
+    (tmp_path / "mixes").mkdir()
+    (tmp_path / "mixes/tiny.yaml").write_text("mine\n")
+    refused = search(tmp_path, code=2).stderr
+    assert "was not written by the study 'tiny'" in refused and "--out" in refused and "Traceback" not in refused
+    assert (tmp_path / "mixes/tiny.yaml").read_text() == "mine\n" and not list(tmp_path.glob("runs/tiny/*/run.json"))
+
+
 def test_what_a_pruner_stopped_is_repeated_whole(tmp_path: Path) -> None:
     study = STUDY.replace("readings: 4", "readings: 8").replace("candidates: 2, repeats: 1", "candidates: 5, repeats: 3")
     (tmp_path / "tiny.yaml").write_text(study.replace("search: {", "search: {pruner: percentile-75, "))
@@ -126,7 +135,7 @@ def test_kills_of_coordinator_and_worker_lose_nothing(folder: Path, tmp_path: Pa
 def wait_for(condition: object) -> None:
     started = time.monotonic()
     while not condition():  # type: ignore[operator]
-        assert time.monotonic() - started < 120, "nothing happened for two minutes"
+        assert time.monotonic() - started < 400, "nothing happened for long"
         time.sleep(0.05)
 
 
@@ -158,7 +167,7 @@ def test_ctrl_c_keeps_what_is_done_and_names_the_command_that_goes_on(tmp_path: 
     )  # fmt: skip
     wait_for(lambda: len(list((tmp_path / "runs/tiny").glob("*/run.json"))) >= 3)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=400)
     assert process.returncode == 130 and "search tiny.yaml --budget 5" in errors and "Traceback" not in errors
 
 

@@ -86,7 +86,7 @@ def counted(study: Study, phases: tuple[Phase, ...], sizes: dict[str, int]) -> M
     return np.asarray([list(plan.counts(start, stop).values()) for start, stop in pairwise(edges)], float)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(spaces(), st.integers(0, 10**6), st.booleans())
 def test_fixed_exposure_is_exact_in_every_form(form: Space, seed: int, extreme: bool) -> None:
     study, sizes = study_of(5, form), sizes_of(5, seed)
@@ -97,7 +97,7 @@ def test_fixed_exposure_is_exact_in_every_form(form: Space, seed: int, extreme: 
     assert sum(controls.check_equal_exposure(mixes, sizes).values()) == SAMPLES
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(spaces(), st.sampled_from(["fixed", "free"]), st.integers(0, 10**6))
 def test_features_are_what_the_plan_counts(form: Space, exposure: str, seed: int) -> None:
     caps = {"s1": 2, "s4": 3} if exposure == "free" else {}
@@ -112,7 +112,7 @@ def test_features_are_what_the_plan_counts(form: Space, exposure: str, seed: int
     assert np.abs(np.cumsum(features * SAMPLES / SLICES - counts, axis=0)).max() < 70
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(spaces(), st.sampled_from(["fixed", "free"]), st.booleans(), st.integers(0, 10**6))
 def test_curricula_worked_out_together_are_those_of_each_by_itself(form: Space, exposure: str, capped: bool, seed: int) -> None:
     caps = {"s1": 2, "s4": 3} if capped and exposure == "free" else {}
@@ -155,7 +155,7 @@ def swept(matrix: Matrix, durations: list[int], shares: list[Fraction]) -> tuple
     return matrix, 500
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(spaces(), st.sampled_from(["fixed", "free"]), st.integers(0, 10**6))
 def test_a_proposal_comes_back_from_its_proportions(form: Space, exposure: str, seed: int) -> None:
     assume(form.rank in (None, 1))
@@ -222,7 +222,7 @@ def test_two_low_rank_terms_come_near() -> None:
     assert two < 0.01 and two < single / 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(100, 900), st.floats(0.05, 0.45), st.floats(0.55, 0.95))
 def test_a_switch_is_found_to_the_thousandth(switch: int, first: float, second: float) -> None:
     rows = np.asarray([[first, 1 - first], [second, 1 - second]])
@@ -263,7 +263,7 @@ def test_hand_made_curricula_are_met_by_slices() -> None:
             assert np.abs(found - wanted).mean() < least, (shape, name)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(spaces(), st.integers(0, 10**6), st.lists(st.one_of(st.none(), st.integers(1, 4)), min_size=5, max_size=5))
 def test_caps_are_kept_by_every_proposal(form: Space, seed: int, epochs: list[int | None]) -> None:
     caps = {f"s{index}": cap for index, cap in enumerate(epochs) if cap is not None}
@@ -301,7 +301,7 @@ def test_a_cap_touches_only_what_is_over_it() -> None:
         assert space_of(capped, sizes).features(parameters).reshape(SLICES, 3)[0] == pytest.approx(wanted[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(1, 3000), st.floats(1e-6, 1.0)), min_size=2, max_size=8))
 def test_capped_exposure_is_a_whole_run_and_never_over(streams: list[tuple[int, float]]) -> None:
     assume(sum(count for count, _ in streams) >= SAMPLES)

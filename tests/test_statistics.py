@@ -34,7 +34,7 @@ def sign_flip_p(values: np.ndarray, mean: float) -> float:
     return min(1.0, 2 * min(upper, lower))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(differences)
 def test_the_interval_of_signs_holds_what_the_plain_test_would_not_reject(values: list[float]) -> None:
     numbers = np.asarray(values)
@@ -46,7 +46,7 @@ def test_the_interval_of_signs_holds_what_the_plain_test_would_not_reject(values
     assert sign_flip_p(numbers, interval.high + 1e-6) <= 0.1 + 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(differences, st.floats(-2, 2), st.sampled_from([0.5, 3.0]))
 def test_intervals_move_and_grow_with_their_data(values: list[float], shift: float, factor: float) -> None:
     for of in (mean_interval, permutation_interval, claim_interval):
@@ -57,7 +57,7 @@ def test_intervals_move_and_grow_with_their_data(values: list[float], shift: flo
         assert (mirrored.low, mirrored.high) == (pytest.approx(-plain.high, abs=1e-9), pytest.approx(-plain.low, abs=1e-9))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(differences)
 def test_a_claim_needs_both_intervals(values: list[float]) -> None:
     claim, parts = claim_interval(values), [mean_interval(values), permutation_interval(values)]
@@ -133,7 +133,7 @@ def test_shrinkage_takes_most_of_the_luck_out_of_the_best_of_several(arms: int) 
     assert np.mean(np.square(shrunken)) < 0.8 * np.mean(np.square(plain))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6))
 def test_luck_that_a_seed_gives_to_every_arm_changes_no_shrinkage(seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ def found(folder: Path) -> list[dict[str, Any]]:
     ]
     try:
         for rank in ranks:
-            _, complaint = rank.communicate(timeout=120)
+            _, complaint = rank.communicate(timeout=400)
             assert rank.returncode == 0, complaint[-3000:]
     finally:
         for rank in ranks:

@@ -60,7 +60,7 @@ def ranks_of(*, start: int, length: int, batch_size: int, nodes: int, ranks: int
     return yielded
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(Worlds)
 def test_every_position_is_played_once_in_order_and_padding_stays_in_the_last_batch(world: dict[str, int]) -> None:
     yielded = ranks_of(**world)
@@ -103,7 +103,7 @@ def test_the_deal_is_mosaics_wherever_mosaic_needs_no_padding(nodes: int, ranks:
         assert work(share) == own[own != -1].tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(Worlds)
 def test_dropping_the_last_leaves_whole_batches_only(world: dict[str, int]) -> None:
     def share(**own: int) -> Share:

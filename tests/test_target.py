@@ -34,7 +34,7 @@ SUBSETS = {"first": Subset(samples=90, seed=3), "second": Subset(samples=300), "
 # -- which samples ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 2**63 - 1))
 def test_a_subset_takes_one_sample_of_each_equal_part(one: int, other: int, key: int) -> None:
     count, size = sorted((one, other))
@@ -44,7 +44,7 @@ def test_a_subset_takes_one_sample_of_each_equal_part(one: int, other: int, key:
     assert np.all(np.diff(found) > 0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 2**41), st.integers(0, 2**60), st.data())
 def test_parts_are_exact_where_products_leave_64_bits(count: int, more: int, data: st.DataObject) -> None:
     size = count + more
@@ -261,7 +261,7 @@ def test_runs_of_a_study_play_one_subset_and_the_winner_all(study_file: Path) ->
     assert without_target(own.mix("m", phases), own).streams["web"].subset == Subset(samples=9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 10**7), st.integers(1, 10**4), st.lists(st.integers(1, 10**9), min_size=1, max_size=4), st.data())
 def test_a_proxy_repeats_streams_as_often_as_its_target(
     length: int, factor: int, sizes: list[int], data: st.DataObject

@@ -125,7 +125,7 @@ def slow_ids(lengths: Sequence[int], tokens: int, length: int) -> list[list[int]
 sequences = st.lists(st.integers(0, 12), max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(documents=st.lists(sequences, max_size=25), length=st.integers(1, 40), data=st.data())
 def test_megatrons_documents(
     documents: Documents, length: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -143,7 +143,7 @@ def test_megatrons_documents(
     assert [sample["document_ids"].tolist() for sample in again] == ids[chosen].tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     lengths=st.lists(st.integers(0, 12), max_size=40),
     length=st.integers(1, 40),

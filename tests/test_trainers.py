@@ -91,10 +91,10 @@ def start(python: str, example: str, out: Path | None, *options: str, processes:
 def finish(running: subprocess.Popen[str], code: int = 0) -> str:
     """Wait for an example, and return what it printed."""
     try:
-        printed, _ = running.communicate(timeout=120)
+        printed, _ = running.communicate(timeout=400)
     except subprocess.TimeoutExpired:
         running.terminate()  # torchrun ends its processes then; killed, it would leave them behind
-        printed = running.communicate(timeout=60)[0] + "\nhung for 120 s"
+        printed = running.communicate(timeout=60)[0] + "\nhung for 400 s"
     assert running.returncode == code, printed[-3000:]
     return printed
 

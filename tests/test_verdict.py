@@ -263,7 +263,7 @@ def test_arms_of_different_lengths_are_compared_over_the_seeds_they_share(study:
     assert paired_gain(study, longer, STATIC, "time_general") == paired_gain(study, arm("x", 0.8), STATIC, "time_general")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(0, 1), min_size=10, max_size=10), st.lists(st.floats(0, 1), min_size=10, max_size=10))
 def test_no_claim_without_an_interval_above_zero(first: list[float], second: list[float]) -> None:
     found = with_runs(Arm(name="x", scores=tuple(map(score, first))))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from curriculum import __version__
-from curriculum.errors import RunError
+from curriculum.errors import CurriculumError, RunError, UserError
 from curriculum.mix import Mix
 from curriculum.proxy.run import RunRequest
 from curriculum.search.objective import Score, as_json
@@ -131,6 +132,21 @@ def _under_schedule(study: Study, arm: Arm, static: Arm) -> dict[str, Any] | Non
         metric: mean_interval(values).as_json(),
         "gain_over_static": scheduled_gain(arm, static, metric).as_json(),
     }
+
+
+def check_replaceable(path: Path, study: str) -> None:
+    """Make sure that what lies where a study's winner goes is an earlier winner of it. Raises UserError."""
+    if not path.exists():
+        return
+    try:
+        provenance = Mix.load(path).provenance or {}
+    except CurriculumError:
+        provenance = {}
+    if provenance.get("study") != study:
+        raise UserError(
+            f"{path} was not written by the study {study!r}, whose winner would replace it; give another folder with --out, "
+            "rename the study, or move the file away"
+        )
 
 
 def winning_mix(

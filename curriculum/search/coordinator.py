@@ -24,7 +24,7 @@ from typing import Any
 from curriculum.errors import UserError
 from curriculum.mix import Mix
 from curriculum.search.candidates import Candidates
-from curriculum.search.conclusion import Trial, describe, winning_mix
+from curriculum.search.conclusion import Trial, check_replaceable, describe, winning_mix
 from curriculum.search.executor import Executor
 from curriculum.search.folder import StudyFolder, write_json
 from curriculum.search.interrupts import Interrupts
@@ -110,6 +110,7 @@ class Coordinator:
     def run(self, budget: int) -> SearchResult:
         """Search, prove, write. Raises UserError, ChangedError, ResourceError, RunError; KeyboardInterrupt loses nothing."""
         started = monotonic()
+        check_replaceable(self._winner_path, self.study.name)
         with self._at_work():
             created, trials, finalists = self._searched(budget)
             proof = Prover(runner=self.runner).prove(finalists)
@@ -156,6 +157,10 @@ class Coordinator:
         known = proposals.evidence(budget)
         return created, trials, Candidates(runner=self.runner, reference=reference, evidence=known).finalists(trials)
 
+    @property
+    def _winner_path(self) -> Path:
+        return self._means.out / f"{self.study.name}.yaml"
+
     def _joined(self, storage: str | None) -> SharedRuns | None:
         """Return the runs that processes share through a database, None where the search is this process's alone."""
         if storage is None or not is_shared(storage):
@@ -190,7 +195,14 @@ class Coordinator:
             self._place.path,
             means.reuse,
             means.split,
-            lambda old: prior_evidence(old, self.study, self.runner.space, split=means.split, data=stream_digests(self.study)),
+            lambda old: prior_evidence(
+                old,
+                self.study,
+                self.runner.space,
+                split=means.split,
+                data=stream_digests(self.study),
+                storage=means.storage,
+            ),
         )
         for words in () if prior is None else prior.words:
             self._observer.notice(words)
@@ -245,9 +257,11 @@ class Coordinator:
             trial = next(trial for trial in trials if trial.proposal.name == proof.leader)
             seeds = [self.runner.seed("proof", index) for index in range(len(arms[proof.leader].scores))]
             mix = winning_mix(study, trial, verdict, arms, seeds=seeds, created=created)
-            path = self._means.out / f"{study.name}.yaml"
+            path = self._winner_path
             path.parent.mkdir(parents=True, exist_ok=True)
             mix.dump(path)
+        elif self._winner_path.exists():
+            self._observer.notice(f"{self._winner_path} is the winner of an earlier proof; this one claims none")
         document["mix"] = None if path is None else str(path)
         return SearchResult(
             verdict=verdict,

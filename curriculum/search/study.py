@@ -33,6 +33,7 @@ SCHEDULES: tuple[Schedule, ...] = ("constant", "cosine", "wsd")
 Pruner = Literal["none", "percentile-75"]
 PRUNERS: tuple[Pruner, ...] = ("none", "percentile-75")
 HAND_MADE = ("hold-then-low", "ramp-down", "ramp-up")
+CORNERS = "corners"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +81,8 @@ class SearchSettings:
 
     `ahead`: proposals made before their elders are known; fixed, so that the number of workers changes nothing.
     `candidates` x `repeats`: best trials repeated before finalists are chosen. `reference_seeds`: static runs that set
-    the constraints. `enqueue`: curricula tried first. `pruner`: which trials are stopped early (see `pruning`). `most_seeds`:
+    the constraints. `enqueue`: curricula tried first; `corners` are each stream early and late, under free exposure also much
+    and little throughout (of at most 16 streams). `pruner`: which trials are stopped early (see `pruning`). `most_seeds`:
     up to how many pairs a close comparison is given, after the first `finalist_seeds`. `scan`: a score file whose curricula
     are tried before all others (see `scan_start`).
     """

@@ -15,6 +15,7 @@ from curriculum.proxy.recipe import Recipe
 from curriculum.search.scan_start import read_pulls
 from curriculum.search.study import (
     CONSTRAINTS,
+    CORNERS,
     END_STATES,
     HAND_MADE,
     METRICS,
@@ -375,7 +376,7 @@ def _read_search(node: Node | None) -> SearchSettings:
     if "pruner" in section:
         values["pruner"] = section["pruner"].choice(PRUNERS)
     if "enqueue" in section:
-        values["enqueue"] = tuple(item.choice(("static", *HAND_MADE)) for item in section["enqueue"].list())
+        values["enqueue"] = tuple(item.choice(("static", *HAND_MADE, CORNERS)) for item in section["enqueue"].list())
     if "start" in section:
         values["scan"] = section["start"].mapping(required=("scan",))["scan"].path()
     settings = SearchSettings(**values)

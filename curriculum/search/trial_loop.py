@@ -15,7 +15,7 @@ from curriculum.errors import DataError
 from curriculum.proxy.run import RunRequest, RunResult
 from curriculum.proxy.stopping import StopRule
 from curriculum.search import controls
-from curriculum.search.acquisition import SurrogateProposer
+from curriculum.search.acquisition import SurrogateProposer, corners
 from curriculum.search.conclusion import Trial
 from curriculum.search.finalists import mean_excess
 from curriculum.search.objective import Reference, score_run, search_value, violations
@@ -25,6 +25,7 @@ from curriculum.search.pruning import Elder, elders_of, foretold, limits, prefix
 from curriculum.search.runner import Runner
 from curriculum.search.scan_start import scan_start
 from curriculum.search.space import SLICES, knot_ends
+from curriculum.search.study import CORNERS
 from curriculum.search.surrogate import Surrogate, one_thread
 
 _BELIEF_EVERY = 5  # trials
@@ -166,6 +167,9 @@ class TrialLoop:
         started = scan_start(runner.study, runner.shares, SLICES)
         found = {name: runner.space.parameters(matrix) for name, matrix in started.items()}
         for name in runner.study.search.enqueue:
+            if name == CORNERS:
+                found |= {f"corner-{index}": dict(entry) for index, entry in enumerate(corners(runner.space))}
+                continue
             phases = runner.control(name)
             if phases is not None:
                 matrix = controls.knot_matrix(phases, knot_ends(SLICES), ramps=False)
