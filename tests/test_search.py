@@ -83,7 +83,7 @@ def test_a_wrong_study_is_refused_with_file_and_line(tmp_path: Path, old: str, n
 positive = st.floats(1e-3, 1.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 6), st.integers(2, 6), st.data())
 def test_exposure_is_exact_whatever_is_proposed(knots: int, streams: int, data: st.DataObject) -> None:
     matrix = np.asarray(
@@ -101,7 +101,7 @@ def test_exposure_is_exact_whatever_is_proposed(knots: int, streams: int, data: 
     assert np.abs(found - scaled).max() < 1e-3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(["steps", "ramps"]), st.sampled_from([None, 1, 2]), st.integers(2, 7), st.integers(0, 999))
 def test_every_proposal_and_every_control_has_equal_counts(shape: str, rank: int | None, knots: int, seed: int) -> None:
     import tempfile
