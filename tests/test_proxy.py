@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -330,59 +328,3 @@ def test_changed_data_or_files_make_another_run(request_of: RunRequest, tmp_path
 def test_a_damaged_record_is_a_run_that_is_not_there(record: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(record)
     assert load_run(tmp_path) is None
-
-
-def outside(tmp_path: Path, mix: Mix, trajectory: dict[str, object], loss: dict[str, object]) -> RunRequest:
-    program = tmp_path / "train.py"
-    program.write_text(
-        "import sys, pandas as pd\n"
-        f"pd.DataFrame({trajectory!r}).to_parquet(sys.argv[1] + '/trajectory.parquet')\n"
-        f"pd.DataFrame({loss!r}).to_parquet(sys.argv[1] + '/loss.parquet')\n"
-    )
-    command = f"{sys.executable} {program} {{out}} {{mix}} {{seed}}"
-    return RunRequest(label="o", mix=mix, seed=1, samples=512, recipe=RECIPE, probes=PROBES, command=command)
-
-
-GOOD = {
-    **{"position": [512, 256], "step": [2, 1], "probe": ["p", "p"], "family": ["f", "f"], "accuracy": [1.0, 1.0]},
-    **{"margin": [0.1, 0.4], "low": [0.0, 0.0], "high": [1.0, 1.0], "control_margin": [1.0, 1.0], "capable": [True, True]},
-}
-LOSSES = {"position": [512, 512], "stream": ["arith", "facts"], "loss": [1.0, 2.0]}
-
-
-def test_a_program_of_ones_own_is_a_run(tmp_path: Path, mix: Mix) -> None:
-    result = perform(outside(tmp_path, mix, GOOD, LOSSES), tmp_path / "runs")
-    assert list(result.trajectory.table["mode"]) == ["general", "general"] and result.final_loss() == {
-        "arith": 1.0,
-        "facts": 2.0,
-    }
-    assert Mix.load(result.folder / "mix.yaml").samples == 512
-
-
-@pytest.mark.parametrize(
-    ("change", "loss", "message"),
-    [
-        ({"position": [16, 32]}, {}, "last position must be the run's end, sample 512, got 32"),
-        ({"margin": [0.1, 3.0]}, {}, r"outside \[-1, 1\]"),
-        ({"margin": [0.1, None]}, {}, "not a finite number"),
-        ({"mode": ["general", "good"]}, {}, "wanted modes"),
-        ({}, {"loss": [1.0, float("inf")]}, "finite loss"),
-        ({}, {"stream": ["arith", "arith"]}, "finite loss of each of arith, facts"),
-    ],
-)
-def test_nonsense_of_a_program_fails_its_run_in_words(
-    tmp_path: Path, mix: Mix, change: dict[str, object], loss: dict[str, object], message: str
-) -> None:
-    request = outside(tmp_path, mix, {**GOOD, **change}, {**LOSSES, **loss})
-    (tmp_path / "train.py").write_text((tmp_path / "train.py").read_text().replace("inf", "float('inf')"))
-    with pytest.raises(RunError, match=message):
-        perform(request, tmp_path / "runs")
-
-
-def test_a_program_that_hangs_is_stopped_with_its_children(tmp_path: Path, mix: Mix) -> None:
-    request = outside(tmp_path, mix, GOOD, LOSSES)
-    (tmp_path / "train.py").write_text("import subprocess\nsubprocess.run(['sleep', '61.25'])")
-    with pytest.raises(RunError, match="longer than its timeout"):
-        perform(replace(request, command_timeout=1.0, command_retries=0), tmp_path / "runs")
-    running = subprocess.run(["pgrep", "-f", "sleep 61.25"], capture_output=True, text=True, check=False)
-    assert running.stdout == ""

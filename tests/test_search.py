@@ -211,10 +211,10 @@ def test_verdicts(study: Study) -> None:
     assert wide.kind == "none" and "No curriculum beat the static mix" in wide.words
     shallow_end = judge(study, arm("x", HIGH, final=-0.2), static, 2)
     assert shallow_end.kind == "none" and "final margin is under static's by -0.700" in shallow_end.words
-    uncertain = Arm(name="x", scores=tuple(score(0.8, final=0.5 + d) for d in (0.2, -0.4) * 5), tail=lasting.tail)
+    uncertain = Arm(name="x", scores=tuple(score(0.8, final=0.5 + d) for d in (0.26, -0.34) * 5), tail=lasting.tail)
     assert (
         judge(study, uncertain, plain, 2).kind == "winner"
-        and "final margin -0.100 [" in judge(study, uncertain, plain, 2).words
+        and "final margin -0.040 [" in judge(study, uncertain, plain, 2).words
     )
     assert judge(study, arm("x", HIGH, loss=1.2), static, 2).kind == "none"
     worse = judge(study, arm("x", [value - 0.01 for value in LOW]), static, 2)

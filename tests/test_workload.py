@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,11 @@ def test_a_search_says_that_workers_stay_idle(
         with pytest.raises(UserError, match="enough"):
             cli(["search", "tiny.yaml", "--budget", "5", "--workers", workers], standalone_mode=False)
         assert ("of 8 workers at most 4" in " ".join(capsys.readouterr().err.split())) == is_told
+
+
+def test_pairs_that_a_close_proof_may_add_are_also_trained_under_the_full_runs_schedule() -> None:
+    study = load_study()
+    targeted = replace(study, objective=replace(study.objective, target_schedule="wsd", common_tail=0))
+    without = replace(targeted, objective=replace(targeted.objective, target_schedule=None))
+    more = study.search.most_seeds - study.search.finalist_seeds
+    assert workload.count_runs(targeted, 50).more - workload.count_runs(without, 50).more == 2 * more > 0

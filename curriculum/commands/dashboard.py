@@ -20,7 +20,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from rich.console import Console
 
-from curriculum.commands.trials import study_folder
+from curriculum.commands.trials import check_is_here, study_folder
 from curriculum.errors import DataError, UserError
 from curriculum.search.trials import open_storage, read_trials
 
@@ -53,8 +53,8 @@ def dashboard(study: Path | None, *, runs: Path = Path("runs"), storage: str | N
 
     Raises UserError when optuna-dashboard is missing or the port is taken, DataError when there is no such study.
     """
-    folder = study_folder(study, runs)
-    read_trials(folder, storage)  # says what is wrong with a study before a server begins
+    folder = study_folder(study, runs, storage)
+    check_is_here(read_trials(folder, storage, from_afar=True))  # says what is wrong with a study before a server begins
     pages = _pages()
     opened = open_storage(folder, storage)
     if opened is None:

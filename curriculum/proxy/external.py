@@ -4,7 +4,8 @@ Idea: the contract is two files. The command is given the mix it must play and t
 
     proxy: {command: "train.sh {mix} {seed} {out}", timeout: 3600, retries: 1}
 
-It must leave `{out}/trajectory.parquet` (see `probe.trajectory`), and should leave `{out}/loss.parquet` (position,
+It must leave `{out}/trajectory.parquet` (see `probe.trajectory`) with the readings of the study's probes, of each the last at
+the run's end, and of no other probe, which would count in the objective. It should leave `{out}/loss.parquet` (position,
 stream, loss), in samples from 0 to the mix's `samples`; where the study names suites for bits per byte, also
 `{out}/bits_per_byte.parquet` (position, suite, bits_per_byte). `{out}` stays the same from try to try, so the program may
 resume from what it left there. `{draw}`, if the command names it, is 0 in the search and 1 in the proof: the program should ask
@@ -17,6 +18,8 @@ import os
 import shlex
 import signal
 import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -106,24 +109,69 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _read(folder: Path, request: RunRequest) -> Measured:
     """Read and check what the program left. Raises RunError: a program that writes nonsense has failed this run."""
+    readings, losses, bits = (folder / f"{name}.parquet" for name in ("trajectory", "loss", "bits_per_byte"))
+    with _failing_the_run(readings, "the readings of the study's probes"):
+        trajectory = Trajectory.load(readings)
+        _check_readings(readings, trajectory.table, request)
+    with _failing_the_run(losses, "the streams' held-out losses"):
+        loss = _read_loss(losses, set(request.mix.streams))
+    with _failing_the_run(bits, "the suites' bits per byte"):
+        found = _read_bits(bits, {suite.name for suite in request.suites})
+        _check_end(bits, found, request.samples)
+    return trajectory, loss, found
+
+
+@contextmanager
+def _failing_the_run(path: Path, wanted: str) -> Iterator[None]:
+    """Say whatever is wrong with a file that the program left as the failure of its run, in words. Raises RunError."""
     try:
-        trajectory = Trajectory.load(folder / "trajectory.parquet")
-        loss = _read_loss(folder / "loss.parquet", set(request.mix.streams))
-        bits = _read_bits(folder / "bits_per_byte.parquet", {suite.name for suite in request.suites})
-        _check_end(folder / "bits_per_byte.parquet", bits, request.samples)
+        yield
     except FileError as error:
         raise RunError(str(error)) from None
-    table = trajectory.table
-    if int(table["position"].max()) != request.samples:
-        raise RunError(
-            f"the trajectory's last position must be the run's end, sample {request.samples}, got "
-            f"{table['position'].max()} (positions count samples, not steps)"
+    except (ValueError, TypeError, LookupError, OSError, NotImplementedError) as error:  # what pandas and pyarrow raise
+        came = (str(error) or type(error).__name__).splitlines()[0]
+        raise RunError(f"{path}: wanted {wanted} as a Parquet file, which the command must write whole; {came}") from None
+
+
+def _check_readings(path: Path, table: pd.DataFrame, request: RunRequest) -> None:
+    positions = table["position"].astype(float)
+    wrong = positions[~positions.between(0, request.samples) | (positions % 1 != 0)]
+    if len(wrong) or positions.max() != request.samples:
+        came = wrong.iloc[0] if len(wrong) else positions.max()
+        raise FileError(
+            f"the trajectory's last position must be the run's end, sample {request.samples}, got {came:g} (positions are "
+            "whole samples from 0 on, not steps)",
+            path=path,
         )
+    _check_probes(path, table, request)
     if not table["mode"].isin(get_args(Mode)).all():
-        raise RunError(f"wanted modes {', '.join(get_args(Mode))}, or no column `mode`")
+        raise FileError(f"wanted modes {', '.join(get_args(Mode))}, or no column `mode`", path=path)
     if not table["margin"].between(-1, 1).all():
-        raise RunError("a margin lies outside [-1, 1]; it is P(correct) - P(shallow)")
-    return trajectory, loss, bits
+        raise FileError("a margin lies outside [-1, 1]; it is P(correct) - P(shallow)", path=path)
+
+
+def _check_probes(path: Path, table: pd.DataFrame, request: RunRequest) -> None:
+    """Make sure that the readings are of the study's probes, all of them, up to the end. Raises FileError."""
+    wanted = {(probe.name, probe.family) for probe in request.probes}
+    grouped = table.groupby(["probe", "family"], sort=False, dropna=False)["position"]
+    last = {(str(name), str(family)): int(positions.max()) for (name, family), positions in grouped}
+    if last.keys() != wanted:
+        raise FileError(
+            f"wanted readings of the study's probes {_listed(wanted)}, got those of {_listed(last)}; probe and family must be "
+            "named as in the study, and a probe that it does not have would count in its objective",
+            path=path,
+        )
+    for (name, _), end in last.items():
+        if end != request.samples:
+            raise FileError(
+                f"the last reading of each probe must be at the run's end, sample {request.samples}; that of {name!r} is at "
+                f"{end}, so that nothing is known of it afterwards",
+                path=path,
+            )
+
+
+def _listed(probes: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} (family {family})" for name, family in sorted(probes)) or "none"
 
 
 def _read_loss(path: Path, streams: set[str]) -> pd.DataFrame:
@@ -134,7 +182,7 @@ def _read_loss(path: Path, streams: set[str]) -> pd.DataFrame:
     if missing:
         raise FileError(f"wanted the columns position, stream, loss; {missing[0]!r} is missing", path=path)
     last = loss[loss["position"] == loss["position"].max()]
-    if set(last["stream"]) != streams or not np.isfinite(loss["loss"].astype(float)).all():
+    if set(last["stream"]) != streams or not np.isfinite(loss[["position", "loss"]].astype(float)).all(axis=None):
         raise FileError(f"wanted a finite loss of each of {', '.join(sorted(streams))} at the last position", path=path)
     return loss
 

@@ -148,7 +148,8 @@ def _trials(report: StudyReport, width: float) -> Iterator[Drawing]:
         return
     metric, words = report.metric, metric_words(report.metric)
     most, best = ("lowest", min) if metric in LESS_IS_BETTER else ("highest", max)
-    first = best(trials, key=lambda trial: trial.value)
+    whole = [trial for trial in trials if trial.kind != "stopped"] or trials
+    first = best(whole, key=lambda trial: trial.value)
     yield Drawing(
         name="trials",
         title=f"Every trial by mean loss and {words}",

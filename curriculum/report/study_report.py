@@ -304,10 +304,12 @@ def _measures(trajectory: Trajectory, samples: int, settings: Mapping[str, Any])
 def _missing(report: StudyReport) -> Sequence[str]:
     found = []
     states = [trial.state for trial in report.trials.trials]
-    done, total = states.count("done"), len(states)
+    done, total = states.count("done") + states.count("stopped"), len(states)
     if report.result is None:
         work = {True: ", and a search is at work on it", False: ", and no search is at work on it", None: ""}
         ended = f"{done} of {total} trials begun have ended{work[report.trials.at_work]}"
+        if report.trials.elsewhere:
+            ended = "its trials, which are not shown, are in the database that the search was given (name it with --storage)"
         found.append(f"The study is not finished: {ended}. There is no verdict yet.")
         if not report.arms:
             found.append("Nothing has been proven yet: what is shown are single runs, and the best of many is flattered.")

@@ -20,7 +20,7 @@ from curriculum.plan.schedule import phase_ends, proportions
 from curriculum.report.schedule_chart import schedule_strip, strip_legend
 from curriculum.search.trials import StudyTrials, TrialRecord
 
-_COLOURS = {"done": "", "trained": "", "running": "cyan", "failed": "red", "waiting": "dim"}
+_COLOURS = {"done": "", "stopped": "", "trained": "", "running": "cyan", "failed": "red", "waiting": "dim"}
 _STRIP = 20  # columns of the picture
 _SECONDS_WIDTH, _PICTURE_WIDTH, _FOLDER_WIDTH = 105, 130, 165  # of a terminal that has room for these columns too
 _MEASURES = ("time_general", "area", "final_margin")
@@ -71,17 +71,21 @@ def _print_whole(table: Table, console: Console) -> None:
 
 
 def _cells(trial: TrialRecord, *, timed: bool) -> list[Text]:
-    numbers = [trial.value, *(trial.measures.get(name) for name in _MEASURES)]
+    value = _number(trial.value) if trial.foretold is None else f"~{trial.foretold:.3f}"
     kept = {None: "", True: "yes", False: "no"}[trial.feasible]
     worst = "" if trial.worst is None else f"{trial.worst} {trial.excess:+.3f}"
     return [
         Text(trial.name.removeprefix("trial-")),
         Text(trial.state, style=_COLOURS[trial.state]),
-        *(Text("" if number is None else f"{number:.3f}") for number in numbers),
+        *(Text(cell) for cell in (value, *(_number(trial.measures.get(name)) for name in _MEASURES))),
         Text(kept, style="yellow" if kept == "no" else ""),
         Text(worst),
         *([Text("" if trial.seconds is None else f"{trial.seconds:.1f}")] if timed else []),
     ]
+
+
+def _number(number: float | None) -> str:
+    return "" if number is None else f"{number:.3f}"
 
 
 def strip_shares(phases: Sequence[Phase], streams: Sequence[str], columns: int = _STRIP) -> list[list[float]]:
@@ -112,11 +116,13 @@ def _summary(found: StudyTrials) -> str:
         lines.append(
             f"Best single trial: {best.number}, value {best.value:.3f} (one noisy run; a winner is named by the proof)."
         )
+    if any(trial.state == "stopped" for trial in found.trials):
+        lines.append("~: what the part foretells that a stopped trial has played; of its whole run nothing is known.")
     return "\n".join([*lines, f"Run folders: {found.folder}"])
 
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """Return the feasible trial of highest value (of lowest excess, if none is feasible)."""
+    """Return the feasible trial of highest value (of lowest excess, if none is feasible), of those that were not stopped."""
     told = [trial for trial in trials if trial.value is not None]
     return min(told, key=lambda trial: (max(0.0, trial.excess or 0.0), -(trial.value or 0.0), trial.number), default=None)
 

@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +29,9 @@ from curriculum.mix import Mix, Phase
 from curriculum.proxy.run import RunResult, load_run
 from curriculum.search.storage import database_url, engine_options, is_shared, reason_of, shown_url
 
-State = Literal["done", "running", "failed", "trained", "waiting"]
+State = Literal["done", "stopped", "running", "failed", "trained", "waiting"]
 _SHOWN_MEASURES = ("time_general", "area", "final_margin")
+_STUDIES = "curriculum_studies"  # where processes that share a database agree on a study (see `shared_runs`)
 _OPTUNA_TABLES = frozenset({"studies", "trials", "version_info", "alembic_version"})
 _BUSY_SECONDS = 60.0  # how long SQLite's writer is waited for
 
@@ -38,16 +39,21 @@ _BUSY_SECONDS = 60.0  # how long SQLite's writer is waited for
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
     """One trial. `running`: asked for, not ended, and a search is at work; `trained`: its run is whole, and counts as soon as
-    the trials before it have ended, since results are told in order; `waiting`: for a search to begin or go on with it.
+    the trials before it have ended, since results are told in order; `waiting`: for a search to begin or go on with it;
+    `stopped`: its run was ended early by the pruner, at `stopped` samples.
 
     `values` holds a number an objective, none before the trial has ended. `excess` is by how much the constraint `worst`
     is overstepped (at most 0: feasible). `measures`, `seconds` and `phases` are of its run, None before that is whole.
+    Of a stopped one nothing was measured over the whole run: it has `foretold` (what its proposer was told in place of the
+    first objective's value, see `pruning`), and neither values nor measures nor constraints.
     """
 
     number: int
     name: str
     state: State
     values: tuple[float, ...] = ()
+    foretold: float | None = None
+    stopped: int | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
     worst: str | None = None
     excess: float | None = None
@@ -68,7 +74,10 @@ class TrialRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyTrials:
-    """A study's trials in order of their numbers; `at_work`: whether a search is (None: that cannot be said here)."""
+    """A study's trials in order of their numbers; `at_work`: whether a search is (None: that cannot be said here).
+
+    `elsewhere`: the folder holds runs but no database, so that there are trials, in one that was not named.
+    """
 
     folder: Path
     name: str
@@ -76,14 +85,18 @@ class StudyTrials:
     streams: tuple[str, ...]
     at_work: bool | None
     trials: tuple[TrialRecord, ...]
+    elsewhere: bool = False
 
 
-def read_trials(folder: Path, storage: str | None = None) -> StudyTrials:
+def read_trials(folder: Path, storage: str | None = None, *, from_afar: bool = False) -> StudyTrials:
     """Return the trials of the study in `folder`, whose database is `storage` (default: SQLite in the folder).
 
-    A study that has only just begun has none. Changes nothing. Raises DataError for a missing, foreign or damaged study.
+    A study that has only just begun has none. `from_afar`: where the folder holds no study, as on a machine that never took
+    part, the database's own record of it will do; then nothing is known of runs. Changes nothing. Raises DataError for a
+    missing, foreign or damaged study.
     """
-    study = _read_record(folder)
+    shared = storage if from_afar and is_shared(storage) and not (folder / "study.json").exists() else None
+    study = _read_record(folder) if shared is None else _read_shared_record(folder, shared)
     at_work = None if storage is not None else is_at_work(folder)
     frozen = _frozen_trials(folder, storage)
     return StudyTrials(
@@ -93,6 +106,7 @@ def read_trials(folder: Path, storage: str | None = None) -> StudyTrials:
         streams=tuple(study["streams"]),
         at_work=at_work,
         trials=tuple(_record(trial, folder, study, at_work=at_work is not False) for trial in frozen),
+        elsewhere=storage is None and not (folder / "study.db").exists() and any(folder.glob("*/run.json")),
     )
 
 
@@ -131,14 +145,45 @@ def _read_record(folder: Path) -> dict[str, Any]:
             "folder (runs/NAME), its name, or its file together with --runs"
         )
     try:
-        study: dict[str, Any] = json.loads(path.read_text())["study"]
-        study["objective"]["metric"], study["objective"]["burn_in"], study["probes"], study["streams"]
+        return _study_of(path.read_text())
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is damaged ({type(error).__name__}: {error}); remove it and run the same search again, which writes it "
             "anew: runs and trials beside it are kept"
         ) from None
+
+
+def _study_of(document: str) -> dict[str, Any]:
+    """Return the study in a record. Raises ValueError, KeyError, TypeError for a damaged one."""
+    study: dict[str, Any] = json.loads(document)["study"]
+    study["objective"]["metric"], study["objective"]["burn_in"], study["probes"], study["streams"]
     return study
+
+
+def _read_shared_record(folder: Path, storage: str) -> dict[str, Any]:
+    """Return what the processes that share the database agreed on. Raises DataError where there is no such study."""
+    url, options = _address(folder, storage)
+    shown = shown_url(storage)
+    with _in_words(shown):
+        engine = sa.create_engine(url, **options)
+        try:
+            there = sa.inspect(engine).has_table(_STUDIES)
+            with engine.connect() as connection:
+                rows = connection.execute(sa.text(f"SELECT study, document FROM {_STUDIES}")).all() if there else []
+        finally:
+            engine.dispose()
+    known = {str(row.study): str(row.document) for row in rows}
+    if folder.name not in known:
+        others = f", but of {', '.join(sorted(known))}" if known else ""
+        raise DataError(
+            f"no study is in {folder}, nor does the database {shown} know of a study {folder.name!r}{others}; wanted a study "
+            "that `curriculum search` has begun, by its name, its file or its folder"
+        )
+    try:
+        return _study_of(known[folder.name])
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"what {shown} holds of the study {folder.name!r} is damaged ({reason})") from None
 
 
 def _address(folder: Path, storage: str | None) -> tuple[str, dict[str, Any]]:
@@ -212,21 +257,26 @@ def _in_words(shown: str) -> Iterator[None]:
 
 def _record(trial: FrozenTrial, folder: Path, study: Mapping[str, Any], *, at_work: bool) -> TrialRecord:
     path, result = _run_of(folder, trial.number, trial.user_attrs.get("run"))
-    excesses = trial.constraints
-    worst = max(excesses, key=lambda name: excesses[name], default=None)
-    told = trial.state == TrialState.COMPLETE
     name = trial.user_attrs.get("name")
-    return TrialRecord(
+    found = TrialRecord(
         number=trial.number,
         name=f"trial-{trial.number}" + (f" (near {name})" if name else ""),
         state=_state(trial, is_whole=result is not None, at_work=at_work),
-        values=tuple(trial.values or ()) if told else (),
-        measures={} if result is None else _measures(result, study),
-        worst=worst,
-        excess=excesses[worst] if worst is not None else 0.0 if told else None,
         seconds=None if result is None else result.seconds,
         run=path,
         phases=() if path is None else _phases(path),
+    )
+    values = tuple(trial.values or ()) if trial.state == TrialState.COMPLETE else ()
+    if result is not None and result.stopped is not None and found.state != "failed":
+        return replace(found, state="stopped", stopped=result.stopped, foretold=values[0] if values else None)
+    excesses = trial.constraints
+    worst = max(excesses, key=lambda name: excesses[name], default=None)
+    return replace(
+        found,
+        values=values,
+        measures={} if result is None else _measures(result, study),
+        worst=worst,
+        excess=excesses[worst] if worst is not None else 0.0 if values else None,
     )
 
 
@@ -281,6 +331,8 @@ def as_json(found: StudyTrials, trials: Sequence[TrialRecord]) -> dict[str, Any]
                 "state": trial.state,
                 "value": trial.value,
                 "values": list(trial.values),
+                "foretold": trial.foretold,
+                "stopped": trial.stopped,
                 **{name: trial.measures.get(name) for name in _SHOWN_MEASURES},
                 "worst_constraint": trial.worst,
                 "excess": trial.excess,

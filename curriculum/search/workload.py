@@ -2,7 +2,8 @@
 
 Idea: every run of a study has the same length, so the time is a product; the seconds of one run are measured by training
 a tenth of one on all workers at once, since two runs side by side are slower than one alone; likewise those of a member of a
-population, which trials may not be. A last population that leaves workers idle is not reckoned with.
+population, which trials may not be. Trials keep no more workers at work than are proposed ahead; that a run beside fewer
+others is somewhat faster, and that a last population leaves workers idle, is not reckoned with.
 """
 
 from __future__ import annotations
@@ -66,15 +67,15 @@ def count_runs(study: Study, budget: int) -> Workload:
     """Return how many runs a search of `budget` trials makes, from the first reference to the last proof."""
     settings = study.search
     arms = 1 + settings.finalists + 2 + (len(HAND_MADE) if study.favour else 0)
-    tail = study.objective.common_tail > 0
+    tail, schedule = study.objective.common_tail > 0, has_other_schedule(study)
     more = max(0, settings.most_seeds - settings.finalist_seeds) if settings.finalist_seeds >= LEAST_PAIRS else 0
     return Workload(
         trials=budget,
         search=settings.reference_seeds + budget + settings.repeats * min(settings.candidates, budget),
         proof=arms * settings.finalist_seeds,
         tail=settings.finalist_seeds if tail else 0,
-        schedule=2 * settings.finalist_seeds if has_other_schedule(study) else 0,
-        more=more * (1 + settings.finalists + tail),
+        schedule=2 * settings.finalist_seeds if schedule else 0,
+        more=more * (1 + settings.finalists + tail + 2 * schedule),
     )
 
 
@@ -98,8 +99,27 @@ def estimate(
     apart = populations.trials != populations.size
     listed = _seconds_of_a_run(sample, workers, populations.size, populations.device)
     trials = _seconds_of_a_run(sample, workers, populations.trials, populations.device) if apart else listed
-    seconds = (workload.trials * trials + workload.listed * listed) / workers
+    seconds = workload.trials * trials / trials_at_once(study, workers, populations) + workload.listed * listed / workers
     return replace(workload, tokens=tokens, seconds=seconds)
+
+
+def trials_at_once(study: Study, workers: int, populations: Populations) -> int:
+    """Return how many of `workers` the trials keep at work: `ahead` are proposed at a time, perhaps as one population."""
+    return min(workers, max(1, study.search.ahead // populations.trials))
+
+
+def idle_words(study: Study, workers: int, populations: Populations) -> str:
+    """Return what to say where trials leave workers idle; empty where they do not."""
+    busy = trials_at_once(study, workers, populations)
+    if busy == workers:
+        return ""
+    text = (
+        f"of {workers} workers at most {busy} {'has a trial' if busy == 1 else 'have trials'} at once, since the study "
+        f"proposes {study.search.ahead} ahead; the other stages use all of them"
+    )
+    if populations.trials > 1:
+        return text
+    return f"{text} (raise `search: {{ahead: {workers}}}` in a study not begun yet; proposals then know fewer results)"
 
 
 def _seconds_of_a_run(sample: RunRequest, workers: int, population: int, device: str) -> float:
