@@ -16,7 +16,7 @@ from curriculum.proxy.run import RunRequest, load_run
 from curriculum.search.executor import Outcome
 from curriculum.search.joined_workers import JoinedWorkers
 from curriculum.search.run_queue import Job
-from curriculum.search.shared_runs import ATTEMPTS, SharedRuns
+from curriculum.search.shared_runs import DEATHS, SharedRuns
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def join(server: PostgresServer, study: str, tmp_path: Path) -> Iterator[Callabl
     made: list[JoinedWorkers] = []
 
     def make(name: str, count: int = 1, **options: Any) -> JoinedWorkers:
-        shared = SharedRuns(server.url(), study, lease=5)
+        shared = SharedRuns(server.url(), study, lease=60)
         made.append(JoinedWorkers(runs=tmp_path / name, count=count, shared=shared, make_pool=Pool, **options))
         return made[-1]
 
@@ -207,7 +207,7 @@ def test_a_population_that_all_processes_die_of_is_trained_run_by_run(
 ) -> None:
     here = join("here", 9)
     key = Job.of(members("a", "b")[0]).key
-    for _ in range(ATTEMPTS):
+    for _ in range(DEATHS):
         dead = SharedRuns(server.url(), study, lease=0.5)
         assert dead.claim(key) == "mine"
         server.execute("UPDATE curriculum_runs SET lease_until = lease_until - 1000 WHERE study = :study", study=study)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from test_search_end_to_end import CURRICULUM, STUDY
 from workers_help import command, lives, request, wait_for
 
 from curriculum.errors import DataError, ResourceError, UserError
@@ -34,7 +36,8 @@ ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(pat
 def address() -> Iterator[str]:
     """The address of a cluster of two CPUs, started as its user would; its folder's path must be short, for sockets."""
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
-    environment = {**os.environ, **ENVIRONMENT, "RAY_TMPDIR": str(folder)}
+    # A token in this user's home, as any cluster of a process's own leaves one, would have to be known to everybody.
+    environment = {**os.environ, **ENVIRONMENT, "RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "disabled"}
     start = ["start", "--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
     start += ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", f"--temp-dir={folder}", "--block"]
     head = subprocess.Popen(
@@ -190,6 +193,29 @@ def test_an_address_where_nobody_or_somebody_else_answers_is_refused(tmp_path: P
             RayWorkers(runs=tmp_path, address=f"127.0.0.1:{dumb.getsockname()[1]}").submit(request(1))
 
 
+def test_the_token_of_a_cluster_here_is_shown_as_ray_itself_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's programs that join `auto` take it, its health check does not; to an address that was named none is shown."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(module, "_listens", lambda *_: True)
+    modes: list[str | None] = []
+
+    def run(words: list[str], *, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+        modes.append(env.get("RAY_AUTH_MODE"))
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    module._check_answer("auto")
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("secret")
+    module._check_answer("auto")
+    module._check_answer("127.0.0.1:6379")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    module._check_answer("auto")
+    assert modes == [None, "token", None, "disabled"]
+
+
 def test_without_ray_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"pip install curriculum\[ray\]"):
@@ -208,3 +234,21 @@ def test_a_cluster_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
         cluster.fetch(None)
     monkeypatch.setattr(module, "_listens", lambda *_: True)
     assert "LocalRayletDiedError" in str(cluster.fetch(None))
+
+
+def test_the_command_finds_on_a_cluster_what_it_finds_here(address: str, tmp_path: Path) -> None:
+    small = "\n".join(line for line in STUDY.splitlines() if not line.startswith("controls")) + "\n"
+    found = []
+    for place, arguments in (("here", ["--workers", "2"]), ("cluster", ["--executor", "ray", "--address", address])):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "tiny.yaml").write_text(small)
+        done = subprocess.run(
+            [*CURRICULUM, "search", "tiny.yaml", "--budget", "3", "--json", *arguments],
+            cwd=tmp_path / place, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert (f"on the Ray cluster at {address}" in done.stderr) == (place == "cluster")
+        found.append({key: value for key, value in json.loads(done.stdout).items() if key not in ("seconds", "study")})
+    assert found[0] == found[1] and found[0]["trials"] == 3
+    runs = [{path.parent.name for path in (tmp_path / place).glob("runs/tiny/*/run.json")} for place in ("here", "cluster")]
+    assert runs[0] == runs[1] and len(runs[0]) > 10

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -13,6 +16,8 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from postgres_help import postgres_server
+from test_search_end_to_end import CURRICULUM, STUDY, what_was_found
 
 from curriculum.errors import ChangedError, DataError, UserError
 from curriculum.mix import Stream
@@ -23,6 +28,7 @@ from curriculum.search.proposer import Evidence, Parameters
 from curriculum.search.reuse import Prior, prior_evidence, settled_prior
 from curriculum.search.space import SLICES, SearchSpace
 from curriculum.search.study import Objective, Space, Study, Target
+from curriculum.search.study_file import load_study
 from curriculum.units import keyed_seed
 
 PROBE = ProbeSpecification(name="s", family="succession", builtin="testbed:succession", floor=0.1)
@@ -58,8 +64,10 @@ def write_old(
     tried: Sequence[Parameters],
     value: Callable[[Parameters], float],
     excess: Mapping[str, float] | None = None,
+    *,
+    storage: str | None = None,
 ) -> Path:
-    """Write the folder that a search of `tried` parameters leaves, as far as it is read."""
+    """Write the folder that a search of `tried` parameters leaves, as far as it is read; its trials into `storage`, if any."""
     folder = runs / study.name
     folder.mkdir(parents=True)
     StudyFolder(folder).remember(study, {name: f"digest of {name}" for name in study.streams})
@@ -73,7 +81,8 @@ def write_old(
             trial.set_constraint(name, amount)
         memory.tell(trial, value(parameters))
         study.mix("m", phases, order=order).dump(folder / f"trial-{number:03d}-s1-abc" / "mix.yaml")
-    database = optuna.create_study(storage=f"sqlite:///{folder / 'study.db'}", study_name=study.name, direction="maximize")
+    url = storage or f"sqlite:///{folder / 'study.db'}"
+    database = optuna.create_study(storage=url, study_name=study.name, direction="maximize")
     database.add_trials(memory.trials)
     return folder
 
@@ -133,7 +142,8 @@ def test_an_added_stream_gets_its_share_of_the_new_exposure(old: Path) -> None:
         np.testing.assert_allclose(matrix[:, 0], 0.2, atol=1e-4)
         np.testing.assert_allclose(matrix[:, 1:], 0.8 * played(space_of(study_of("abcd")), parameters), atol=1e-4)
         assert trial.kept == pytest.approx(0.8, abs=1e-4)
-    assert prior.trials[0].excess["loss_e"] == 0.0 and prior.trials[0].excess["loss_b"] == 0.1
+    assert "loss_e" not in prior.trials[0].excess, "nobody knows what it would have lost"
+    assert prior.trials[0].excess["loss_b"] == 0.1 and len(prior.trials[0].excess) == 5
     assert "e came: old trials are taken to have had its share of the new exposure" in prior.words
 
 
@@ -144,7 +154,7 @@ def test_a_split_stream_is_divided_by_the_shares_of_its_parts(old: Path) -> None
         np.testing.assert_allclose(matrix[:, :3], before[:, :3], atol=1e-4)
         np.testing.assert_allclose(matrix[:, 3:], np.outer(before[:, 3], [0.75, 0.25]), atol=1e-4)
         assert trial.kept == pytest.approx(1.0, abs=1e-4)
-    assert prior.trials[0].excess["loss_x"] == prior.trials[0].excess["loss_y"] == 0.3
+    assert prior.trials[0].excess["loss_x"] == prior.trials[0].excess["loss_y"] == 0.3 and len(prior.trials[0].excess) == 6
     assert "d was split into x, y, by their shares" in prior.words
 
 
@@ -307,3 +317,53 @@ def test_with_reuse_the_first_proposals_are_better(tmp_path: Path) -> None:
     prior = prior_evidence(folder, study, space).evidence()
     knowing, unknowing = first_values(space, prior, 1), first_values(space, [], 1)
     assert np.mean(knowing) > np.mean(unknowing) + 0.05
+
+
+# The command
+
+
+FAILING = f"{sys.executable} -c exit(3) {{mix}} {{seed}} {{out}}"
+BEFORE = (("name: tiny", "name: before"), ('  facts: {local: "testbed:facts"}\n', ""), (", facts: 2}", "}"))
+
+
+def begin(folder: Path, storage: str | None = None) -> None:
+    """Write the file of a study, and the folder of an older one which had not all of its streams."""
+    small = "".join(line for line in STUDY.splitlines(keepends=True) if not line.startswith("controls"))
+    (folder / "tiny.yaml").write_text(small)
+    for new, old in BEFORE:
+        assert new in small
+        small = small.replace(new, old)
+    (folder / "before.yaml").write_text(small)
+    before = load_study(folder / "before.yaml")
+    write_old(folder / "runs", before, drawn(space_of(before), 3), value_of, {"final_margin": -0.1}, storage=storage)
+
+
+def search(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*CURRICULUM, "search", "tiny.yaml", "--budget", "2", "--json", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_the_command_takes_over_what_the_old_study_knows_and_goes_on_without_it(tmp_path: Path) -> None:
+    begin(tmp_path)
+    done = search(tmp_path, "--workers", "2", "--reuse", "runs/before")
+    assert done.returncode == 0, done.stderr
+    assert "3 trials of runs/before are taken as evidence" in done.stderr and "facts came" in done.stderr
+    taken_over = json.loads((tmp_path / "runs/tiny/reuse.json").read_text())["trials"]
+    assert len(taken_over) == 3 and all(0.4 < trial["kept"] <= 0.5 for trial in taken_over)
+    document = json.loads(done.stdout)
+    assert document["trials"] == 2
+    shutil.rmtree(tmp_path / "runs/before")
+    again = search(tmp_path)
+    assert again.returncode == 0 and what_was_found(json.loads(again.stdout)) == what_was_found(document)
+
+
+def test_the_command_finds_an_old_study_in_the_database_that_it_is_given(tmp_path: Path) -> None:
+    with postgres_server() as server:
+        begin(tmp_path, server.url())
+        study = tmp_path / "tiny.yaml"
+        proxy = next(line for line in study.read_text().splitlines() if line.startswith("proxy"))
+        study.write_text(study.read_text().replace(proxy, f'proxy: {{command: "{FAILING}", retries: 0}}'))
+        lost = search(tmp_path, "--reuse", "runs/before")
+        assert lost.returncode == 2 and "in a database elsewhere? name it with --storage" in lost.stderr
+        done = search(tmp_path, "--reuse", "runs/before", "--storage", server.url())
+    assert "3 trials of runs/before are taken as evidence" in done.stderr and "exit code 3" in done.stderr

@@ -93,8 +93,8 @@ class Proposals:
             known = {trial.user_attrs.get(_NAME) for trial in self._trials()}
             for name, parameters in baselines.items():
                 if name not in known:
-                    confirm()
-                    self._optuna.enqueue_trial(dict(parameters), user_attrs={_NAME: name})
+                    with self._alone(confirm):
+                        self._optuna.enqueue_trial(dict(parameters), user_attrs={_NAME: name})
 
         self._locked(put)
 
@@ -123,8 +123,8 @@ class Proposals:
         """Put what was thought of, unless another process has, and start the trial, unless it is running or over."""
         trials = self._trials() if known is None else known
         if thought is not None and number == len(trials):
-            confirm()
-            self._optuna.add_trial(self._running(thought))
+            with self._alone(confirm):
+                self._optuna.add_trial(self._running(thought))
             trials = self._trials()
             self._check_number(len(trials) - 1, number)
         if trials[number].state.is_finished() or trials[number].params.keys() >= self._distributions.keys():
@@ -220,9 +220,9 @@ class Proposals:
     def _open(self) -> optuna.Study:
         if self._file is not None and not self._file.exists():
             _create(self._file, self._study.name)
-        found = optuna.create_study(
-            storage=_opened(self._url), study_name=self._study.name, direction="maximize", load_if_exists=True
-        )
+        storage = _opened(self._url)
+        self._engine = storage.engine
+        found = optuna.create_study(storage=storage, study_name=self._study.name, direction="maximize", load_if_exists=True)
         if self._named and self._shared is None:  # the study's own folder, or the shared runs, are agreed on elsewhere
             self._check_same(found)
         return found
@@ -248,6 +248,22 @@ class Proposals:
             if self._shared is None:
                 return operation(lambda: None)
             return self._shared.locked("proposals", operation)
+
+    @contextmanager
+    def _alone(self, confirm: Callable[[], None]) -> Iterator[None]:
+        """Make sure of the lock whenever a transaction begins.
+
+        Optuna puts a trial again, up to five times and seconds apart, where the database went away; the lock went with it.
+        """
+
+        def begun(_: sqlalchemy.Connection) -> None:
+            confirm()
+
+        sqlalchemy.event.listen(self._engine, "begin", begun)
+        try:
+            yield
+        finally:
+            sqlalchemy.event.remove(self._engine, "begin", begun)
 
     def _guarded(self, operation: Callable[[], T]) -> T:
         with self._storage():

@@ -305,12 +305,24 @@ def _check_answer(address: str) -> None:
     words += [] if address == "auto" else ["--address", address]
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False, start_new_session=True
-        )
+            words, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False, start_new_session=True,
+            env={**os.environ, **_authentication(address)},
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise _refused(address, "what listens there does not answer as Ray") from None
     if done.returncode != 0:
         raise _refused(address, (done.stderr.strip().splitlines() or ["no answer"])[-1])
+
+
+def _authentication(address: str) -> dict[str, str]:
+    """Return what makes Ray's health check show a token where `ray.init` would: to a cluster here, if one is known.
+
+    Source: https://docs.ray.io/en/latest/ray-security/token-auth.html
+    """
+    if address != "auto" or "RAY_AUTH_MODE" in os.environ:
+        return {}
+    is_known = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    return {"RAY_AUTH_MODE": "token"} if is_known or (Path.home() / ".ray" / "auth_token").exists() else {}
 
 
 def _listens(address: str, seconds: float) -> bool:

@@ -116,11 +116,12 @@ def prior_evidence(
     data: Mapping[str, str] | None = None,
     storage: str | None = None,
 ) -> Prior:
-    """Return what the study in `old_folder` (its database: `storage`) knows of curricula of `space`; changes nothing there.
+    """Return what the study in `old_folder` knows of curricula of `space`; changes nothing there.
 
-    `data` are digests of the new study's streams, to say which changed. Raises UserError if the two cannot be compared,
-    DataError if there is no old study, or nothing in it.
+    Its trials are in a database in the folder, or else in `storage`. `data` are digests of the new study's streams, to say
+    which changed. Raises UserError if the two cannot be compared, DataError if there is no old study, or nothing in it.
     """
+    storage = None if (old_folder / "study.db").exists() else storage
     found = read_trials(old_folder, storage)
     record = json.loads((old_folder / "study.json").read_text())
     old = record["study"]
@@ -131,7 +132,8 @@ def prior_evidence(
     left_out = {"of which no run tells the curriculum": 0, "whose order or windows the new study does not search": 0}
     no_run, no_choice = left_out
     for trial in found.trials:
-        if trial.value is None or trial.number not in told:
+        value = trial.value if trial.foretold is None else trial.foretold  # a stopped trial counts here as it counted there
+        if value is None or trial.number not in told:
             continue
         parameters, excess = told[trial.number]
         choices = _choices(parameters, old["space"], study)
@@ -143,12 +145,11 @@ def prior_evidence(
             nearest_parameters, kept = moves.carried(trial.phases)
             carried = {**nearest_parameters, **choices}
             trials.append(
-                PriorTrial(
-                    trial=trial.number, parameters=carried, value=trial.value, excess=moves.excess(excess, study), kept=kept
-                )
+                PriorTrial(trial=trial.number, parameters=carried, value=value, excess=moves.excess(excess, study), kept=kept)
             )
     if not trials:
-        elsewhere = "" if storage or (old_folder / "study.db").exists() else " (its trials are in a database elsewhere)"
+        is_known = storage is not None or (old_folder / "study.db").exists()
+        elsewhere = "" if is_known else " (are its trials in a database elsewhere? name it with --storage)"
         raise DataError(
             f"the study in {old_folder} has no finished trial that can be taken over{elsewhere}; search without --reuse"
         )
@@ -247,12 +248,14 @@ class _Moves:
         return np.asarray(rows)
 
     def excess(self, old: Mapping[str, float], study: Study) -> dict[str, float]:
-        """Return the constraints' excesses under the new streams' names; 0, neither kept nor broken, where unknown."""
+        """Return the constraints' excesses under the new streams' names, of those that the old study knew."""
         found = {name: amount for name, amount in old.items() if not name.startswith("loss_")}
-        came_from = {name: name for name in self.stayed} | {part: name for name, parts in self.split.items() for part in parts}
         if "loss" in study.objective.subject_to:
-            names = ((stream, f"loss_{came_from.get(stream, '')}") for stream in self.space.streams)
-            found |= {f"loss_{stream}": old.get(name, 0.0) for stream, name in names}
+            came_from = {name: name for name in self.stayed} | {
+                part: name for name, parts in self.split.items() for part in parts
+            }
+            names = {f"loss_{stream}": f"loss_{origin}" for stream, origin in came_from.items()}
+            found |= {new: old[name] for new, name in names.items() if name in old}
         return found
 
     def _at(self, name: str) -> int:

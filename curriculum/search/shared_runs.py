@@ -7,6 +7,11 @@ counts for everybody, so all processes see the same bits even if two trained it.
 master, needs somebody to outlive it. The price: the runs of a dead machine wait out their lease, one minute; those of a
 dead process on a machine where another lives are free within seconds, since that one sees it dead.
 
+A run whose worker dies is tried again by its process, and fails for all after three tries (see `run_queue`). Deaths of
+whole processes are counted here: a run may be to blame (memory that takes the node down), but a machine may as well have been
+taken away, so ten are borne. Runs beside one to blame are blamed too, so after three a run is begun by who has nothing else.
+Who leaves in order, by Ctrl-C or SIGTERM, does not count; whoever begins a study that nobody else is at counts anew.
+
 Time during which the server was down counts for no lease: nobody could renew then.
 """
 
@@ -36,7 +41,8 @@ from curriculum.units import keyed_seed
 T = TypeVar("T")
 Claim = Literal["mine", "busy", "done", "failed"]
 State = Literal["free", "busy", "done", "failed"]
-ATTEMPTS = 3
+DEATHS = 10  # of processes that were at a run, until it counts as failed
+BOLD = 3  # deaths until a process that has other runs keeps off it
 LEASE_SECONDS = 60.0
 _RENEWALS = 4  # in the time of a lease
 _LEAVE_SECONDS = 2.0  # that a renewal under way is waited for
@@ -51,7 +57,7 @@ _RUNS = sa.Table(
     sa.Column("state", sa.Text, nullable=False),  # claimed, done, failed
     sa.Column("owner", sa.Text, nullable=False),  # host:pid:token, empty once released
     sa.Column("lease_until", sa.Double, nullable=False),  # seconds since 1970, by the database's clock
-    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),  # claims that were not given up: deaths, and a living owner
     sa.Column("failure", sa.Text),
     sa.Column("digest", sa.Text),
     sa.Column("payload", sa.LargeBinary),
@@ -112,7 +118,7 @@ class SharedRuns:
         self._guarded(self._create_tables)
 
     def join(self) -> int:
-        """Begin to take part; return how many other processes do. The first one gives failed runs another chance."""
+        """Begin to take part; return how many other processes do. The first one gives all runs another chance."""
         self._guarded(self._bury)
         others = self._guarded(self._join)
         self._stop.clear()
@@ -147,11 +153,13 @@ class SharedRuns:
                 connection.execute(new)
                 return str(connection.execute(sa.select(_STUDIES.c.document).where(here)).scalar_one())
 
-        found: dict[str, Any] = json.loads(self._guarded(attempt))
-        return found
+        return dict(json.loads(self._guarded(attempt)))
 
     def claim(self, run_id: str) -> Claim:
-        """Claim a run for this process, unless it is done, has failed, or another one is at it. Atomic."""
+        """Claim a run for this process, unless it is done, has failed, or another one is at it. Atomic.
+
+        `busy` is also said of a run that three processes died of, while this one has others.
+        """
         found = self._guarded(lambda: self._claim(run_id))
         if found == "mine":
             self._held.add(run_id)
@@ -163,13 +171,13 @@ class SharedRuns:
         self._guarded(lambda: self._renew(listed))
 
     def release(self, run_ids: Iterable[str]) -> None:
-        """Give up claims, so that others need not wait for the leases; it does not count as an attempt."""
+        """Give up claims, so that others need not wait for the leases; it does not count as a death."""
         listed = list(run_ids)
         self._guarded(lambda: self._release(listed))
         self._held.difference_update(listed)
 
     def view(self, run_ids: Iterable[str]) -> dict[str, View]:
-        """Return how runs stand; `free` if a claim would succeed, whether or not anybody has seen them before."""
+        """Return how runs stand; `free` if somebody may claim them, whether or not anybody has seen them before."""
         listed = list(run_ids)
         return self._guarded(lambda: self._view(listed))
 
@@ -255,8 +263,7 @@ class SharedRuns:
         )
 
     def _create_tables(self) -> None:
-        """Two processes that create at once would collide in the server's own catalogue."""
-        with self._engine.begin() as connection:
+        with self._engine.begin() as connection:  # two that create at once would collide in the server's own catalogue
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(keyed_seed("lock", "tables"))))
             _TABLES.create_all(connection)
 
@@ -284,7 +291,9 @@ class SharedRuns:
             count = sa.select(sa.func.count()).where(here, _PROCESSES.c.owner != self.owner)
             others = int(connection.execute(count).scalar_one())
             if not others:
-                connection.execute(sa.delete(_RUNS).where(_RUNS.c.study == self.study, _RUNS.c.state == "failed"))
+                ours = _RUNS.c.study == self.study
+                connection.execute(sa.delete(_RUNS).where(ours, _RUNS.c.state == "failed"))
+                connection.execute(sa.update(_RUNS).where(ours, _RUNS.c.state == "claimed").values(attempts=0))
             member = insert(_PROCESSES).values(study=self.study, owner=self.owner, lease_until=_NOW + self.lease)
             connection.execute(member.on_conflict_do_nothing())
         return others
@@ -292,17 +301,18 @@ class SharedRuns:
     def _claim(self, run_id: str) -> Claim:
         lease = {"owner": self.owner, "lease_until": _NOW + self.lease}
         mine, free = _RUNS.c.owner == self.owner, (_RUNS.c.owner == "") | self._expired(_RUNS)
-        claimed = self._is(run_id) & (_RUNS.c.state == "claimed")
+        claimed, bound = self._is(run_id) & (_RUNS.c.state == "claimed"), BOLD if self._held - {run_id} else DEATHS
         with self._engine.begin() as connection:
             new = insert(_RUNS).values(study=self.study, run_id=run_id, state="claimed", attempts=1, **lease)
             if connection.execute(new.on_conflict_do_nothing().returning(_RUNS.c.run_id)).first() is not None:
                 return "mine"
-            again = sa.update(_RUNS).where(claimed, mine | (free & (_RUNS.c.attempts < ATTEMPTS)))
+            again = sa.update(_RUNS).where(claimed, mine | (free & (_RUNS.c.attempts < bound)))
             attempts = _RUNS.c.attempts + sa.case((mine, 0), else_=1)
             if connection.execute(again.values(attempts=attempts, **lease).returning(_RUNS.c.run_id)).first() is not None:
                 return "mine"
-            text = f"{ATTEMPTS} processes died or went away while they trained it (out of memory? killed?)"
-            connection.execute(sa.update(_RUNS).where(claimed, free).values(state="failed", failure=text, finished=_NOW))
+            text = f"{DEATHS} processes died or went away while they trained it (out of memory? killed?)"
+            fatal = claimed & free & (_RUNS.c.attempts >= DEATHS)
+            connection.execute(sa.update(_RUNS).where(fatal).values(state="failed", failure=text, finished=_NOW))
             state = connection.execute(sa.select(_RUNS.c.state).where(self._is(run_id))).scalar_one()
         return "busy" if state == "claimed" else "done" if state == "done" else "failed"
 
@@ -319,7 +329,8 @@ class SharedRuns:
         if run_ids is not None:
             mine &= _RUNS.c.run_id.in_(run_ids)
         with self._engine.begin() as connection:
-            connection.execute(sa.update(_RUNS).where(mine).values(owner="", attempts=_RUNS.c.attempts - 1))
+            left = sa.func.greatest(_RUNS.c.attempts - 1, 0)
+            connection.execute(sa.update(_RUNS).where(mine).values(owner="", attempts=left))
 
     def _view(self, run_ids: list[str]) -> dict[str, View]:
         free = (_RUNS.c.owner == "") | self._expired(_RUNS)
@@ -370,10 +381,8 @@ class SharedRuns:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # it may be somebody else's
     return True
 
 

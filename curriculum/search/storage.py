@@ -9,6 +9,7 @@ waited for: `first_contact` says it in words at once.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _HEED_SECONDS = 0.25
 # SQLSTATEs of a server that goes away, comes back or is full: 08 connection, 53 resources, 57P0 shutdown and start-up,
 # 40 a transaction that lost against another.
 _PASSING_STATES = ("08", "53", "57P0", "40")
+_PASSWORD = re.compile(r"(://[^:@/]*:)[^@]*(?=@)")
+_OPTION = re.compile(r"(password=)[^&\s]*")
 _USERS_FAULT = ("authentication", "does not exist", "no password", "pg_hba", "permission denied")
 
 
@@ -38,17 +41,15 @@ def database_url(url: str) -> str:
         sa.make_url(url)
     except (exc.ArgumentError, ValueError):  # the latter for a port that is no number
         raise UserError(
-            f"--storage wants the address of a database, such as postgresql+psycopg://user@host/database; got {url!r}"
+            f"--storage wants the address of a database, such as postgresql+psycopg://user@host/database; got "
+            f"{shown_url(url)!r}"
         ) from None
     return url
 
 
 def shown_url(url: str) -> str:
-    """Return the address without its password, for messages."""
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except (exc.ArgumentError, ValueError):
-        return url
+    """Return the address without its password, for messages; also one that is no address, or has it among its options."""
+    return _OPTION.sub(r"\1***", _PASSWORD.sub(r"\1***", url))
 
 
 def is_shared(url: str | None) -> bool:

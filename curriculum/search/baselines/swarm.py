@@ -87,10 +87,13 @@ def values_of(trials: Sequence[Evidence]) -> Array:
 
 
 def excess_of(trials: Sequence[Evidence]) -> Array:
-    """Return each trial's worst excess, every constraint in units of its median size, squashed: 0 stays 0; (trials,)."""
-    names = sorted(set.intersection(*(set(trial.excess) for trial in trials)))
+    """Return each trial's worst excess, every constraint in units of its median size, squashed: 0 stays 0; (trials,).
+
+    A constraint that a trial of an older study does not know is at its limit there.
+    """
+    names = sorted({name for trial in trials for name in trial.excess})
     if not names:
         return np.full(len(trials), -1.0)
-    raw = np.asarray([[trial.excess[name] for name in names] for trial in trials], dtype=np.float64)
+    raw = np.asarray([[trial.excess.get(name, 0.0) for name in names] for trial in trials], dtype=np.float64)
     units = np.median(np.abs(raw), axis=0)
     return np.asarray(np.arcsinh((raw / np.where(units > 0, units, 1.0)).max(axis=1)))
