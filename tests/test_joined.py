@@ -366,7 +366,9 @@ def test_wrong_addresses_are_refused_in_words(server: PostgresServer, monkeypatc
 def test_addresses_and_their_options() -> None:
     assert database_url("postgres://a@b/c") == database_url("postgresql://a@b/c") == "postgresql+psycopg://a@b/c"
     assert is_shared("postgresql+psycopg://a@b/c") and not is_shared("sqlite:///a.db") and not is_shared(None)
-    assert "secret" not in shown_url("postgresql+psycopg://a:secret@b/c")
+    for address in ("a:secret@b/c", "a:se/cr:secret@secret@b:port/c", "b/c?user=a&password=secret&sslmode=require"):
+        assert "secret" not in shown_url(f"postgresql+psycopg://{address}") and "***" in shown_url(f"://{address}")
+    assert shown_url("sqlite:////a@b/c.db") == "sqlite:////a@b/c.db"
     assert engine_options("sqlite:///a.db") == {"connect_args": {"timeout": 60}}
     assert engine_options("postgresql://a@b/c")["pool_pre_ping"] is True
     assert isinstance(shared_engine("postgresql://a@b/c", pooled=False).pool, sa.NullPool)

@@ -50,7 +50,7 @@ def test_a_run_that_some_owners_died_of_is_begun_by_who_has_nothing_else(server:
     assert shared.claim("beside") == "mine"
 
 
-def test_who_begins_a_study_that_nobody_is_at_counts_deaths_anew(server: PostgresServer, study: str) -> None:
+def test_deaths_outlive_a_time_when_nobody_is_at_work_and_failures_do_not(server: PostgresServer, study: str) -> None:
     counted = "SELECT attempts FROM curriculum_runs WHERE study = :study"
     first, second = SharedRuns(server.url(), study), SharedRuns(server.url(), study)
     with process(HOLDS, server.url(), study, "-") as other:
@@ -61,6 +61,8 @@ def test_who_begins_a_study_that_nobody_is_at_counts_deaths_anew(server: Postgre
         assert server.execute(counted, study=study)[0][0] == DEATHS, "somebody is at it, who may die of it"
         other.kill()
     assert second.join() == 0
-    assert second.claim("run") == "mine" and server.execute(counted, study=study)[0][0] == 1
+    assert second.claim("run") == "failed", "a run that takes with it all who are at work must not be begun for ever"
     second.leave()
+    assert first.join() == 0 and first.claim("run") == "mine" and server.execute(counted, study=study)[0][0] == 1
+    first.leave()
     assert server.execute(counted, study=study)[0][0] == 0, "who leaves in order did not die"

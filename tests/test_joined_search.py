@@ -30,7 +30,7 @@ def begin(folder: Path, *arguments: str, study: str = SMALL) -> subprocess.Popen
 
 
 def end(process: subprocess.Popen[str]) -> dict[str, object]:
-    out, errors = process.communicate(timeout=300)
+    out, errors = process.communicate(timeout=500)
     assert process.returncode == 0, errors
     document: dict[str, object] = json.loads(out)
     return what_was_found(document)
@@ -70,7 +70,7 @@ def test_a_process_whose_time_is_over_gives_up_its_runs_and_none_of_them_fails(t
                 wait_for(lambda: len(owners(server)) == 2 and len(workers_of(search.pid)) == 2)  # noqa: B023
                 for pid in (search.pid, *workers_of(search.pid)):
                     os.kill(pid, signal.SIGTERM)
-                _, errors = search.communicate(timeout=60)
+                _, errors = search.communicate(timeout=400)
             finally:
                 search.kill()
             assert search.returncode == 130, errors

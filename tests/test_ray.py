@@ -244,7 +244,7 @@ def test_the_command_finds_on_a_cluster_what_it_finds_here(address: str, tmp_pat
         (tmp_path / place / "tiny.yaml").write_text(small)
         done = subprocess.run(
             [*CURRICULUM, "search", "tiny.yaml", "--budget", "3", "--json", *arguments],
-            cwd=tmp_path / place, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False, timeout=300,
+            cwd=tmp_path / place, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False, timeout=500,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert (f"on the Ray cluster at {address}" in done.stderr) == (place == "cluster")

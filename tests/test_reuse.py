@@ -340,7 +340,7 @@ def begin(folder: Path, storage: str | None = None) -> None:
 
 def search(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*CURRICULUM, "search", "tiny.yaml", "--budget", "2", "--json", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=500)
 
 
 def test_the_command_takes_over_what_the_old_study_knows_and_goes_on_without_it(tmp_path: Path) -> None:

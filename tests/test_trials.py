@@ -376,7 +376,7 @@ def test_the_dashboard_shows_a_study_as_it_grows_and_changes_nothing(
         time.sleep(0.1)
     content = dump(root)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=400)
     assert process.returncode == 0 and "Traceback" not in errors and "POST" not in errors
     assert dump(root) == content and not list(root.rglob("study.db-*"))
 

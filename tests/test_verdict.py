@@ -208,6 +208,19 @@ def test_final_margins_within_a_twentieth_count_as_kept_however_noisy(
     assert verdict.kind == kind and bool(verdict.broken) == (kind == "none")
 
 
+@pytest.mark.parametrize(("lower", "noise", "kind"), [(0.015, 0.1, "none"), (0.015, 2.0, "winner"), (0.003, 0.01, "winner")])
+def test_where_margins_are_small_a_lower_one_must_be_shown(study: Study, lower: float, noise: float, kind: str) -> None:
+    static = arm("static", 0.4, final=0.06)
+    finals = [score(0.8 + float(each), final=0.06 - lower + noise * float(each)) for each in WOBBLE[:10]]
+    assert judge(study, Arm(name="x", scores=tuple(finals)), static, 1).kind == kind
+
+
+def test_what_a_leader_was_shown_to_beat_is_not_as_good_however_small_the_gain(study: Study) -> None:
+    static, found = arm("static", 0.065, spread=0.05), arm("x", 0.085, spread=0.1)
+    assert judge(study, found, static, 1).kind == "winner"
+    assert simplest_equal(study, found, static, []).name == "x"
+
+
 def test_a_winner_without_a_tail_is_not_said_to_last(study: Study) -> None:
     words = judge(study, arm("x", 0.8), STATIC, 1).words
     assert "Whether that lasts was not asked" in words and "not measured" not in words and "leads within" not in words
@@ -293,7 +306,7 @@ def test_document_and_table_hold_all_of_it(study: Study) -> None:
         "ramp-up": arm("ramp-up", 0.3, pairs=2),
     }
     verdict = judge(shown, arms["x"], arms["static"], 1, finalists=[arms["x"]], controls=[arms["ramp-up"]])
-    document = json.loads(json.dumps(describe(shown, verdict, arms, ["x"], []), allow_nan=False))
+    document = json.loads(json.dumps(describe(shown, verdict, arms, ["x"], [], 2), allow_nan=False))
     assert document["verdict"] == "winner" and document["simplest"] == "x" and document["more_pairs"] == 0
     assert document["gain_under_target_schedule"]["mean"] == pytest.approx(0.3) and document["target_schedule"] == "wsd"
     assert document["shrunken_gain"] == pytest.approx(0.4) and document["confidence"] == pytest.approx(1 - 0.05 / 3)

@@ -292,7 +292,7 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path: Path, end: str)
         pids = [int(pid) for file in files for pid in file.read_text().split()]
         if "HANGING" in end:
             parent.kill()
-        output, _ = parent.communicate(timeout=60)
+        output, _ = parent.communicate(timeout=400)
         assert output == b"" and len(pids) == 4
         wait_for(lambda: not any(map(lives, pids)))
     finally:

@@ -48,13 +48,13 @@ class Trial:
 
 
 def describe(
-    study: Study, verdict: Verdict, arms: Mapping[str, Arm], names: Sequence[str], trials: Sequence[Trial]
+    study: Study, verdict: Verdict, arms: Mapping[str, Arm], names: Sequence[str], trials: Sequence[Trial], compared: int
 ) -> dict[str, Any]:
-    """Return the search as JSON; `names` are the finalists among the `arms`."""
+    """Return the search as JSON; `names` are the finalists among the `arms`, of `compared` that there were."""
     static, first, metric = arms["static"], arms[verdict.arm], study.objective.metric
     best = max((arms[name] for name in HAND_MADE if name in arms), key=lambda arm: arm.mean(metric), default=None)
     front = describe_front(study, arms, names) if study.objective.pareto else None
-    against_best = None if best is None else paired_gain(study, first, best, metric, len(names)).as_json()
+    against_best = None if best is None else paired_gain(study, first, best, metric, compared).as_json()
     return {
         "verdict": verdict.kind,
         "words": verdict.words if front is None else f"{verdict.words} {front_words(front)}",
@@ -74,8 +74,8 @@ def describe(
         "broken_constraints": list(verdict.broken),
         "best_hand_made": None if best is None else best.name,
         "gain_over_best_hand_made": against_best,
-        "finalists": [arm_as_json(study, arms[name], static, len(names)) for name in names],
-        "controls": [arm_as_json(study, arm, static, len(names)) for name, arm in arms.items() if name not in names],
+        "finalists": [arm_as_json(study, arms[name], static, compared) for name in names],
+        "controls": [arm_as_json(study, arm, static, compared) for name, arm in arms.items() if name not in names],
         "front": front,
         "trials": len(trials),
         "failed": sum(trial.score is None and trial.stopped is None for trial in trials),
@@ -144,8 +144,8 @@ def check_replaceable(path: Path, study: str) -> None:
         provenance = {}
     if provenance.get("study") != study:
         raise UserError(
-            f"{path} was not written by the study {study!r}, whose winner would replace it; give another folder with --out, "
-            "rename the study, or move the file away"
+            f"{path} was not written by the study {study!r} (or cannot be read), whose winner would replace it; give another "
+            "folder with --out, rename the study, or move the file away"
         )
 
 

@@ -244,11 +244,11 @@ class Coordinator:
             study,
             arms[proof.leader],
             arms["static"],
-            len(proof.finalists),
+            proof.compared,
             finalists=[arms[name] for name in proof.finalists],
             controls=[arms[name] for name in HAND_MADE if name in arms],
         )
-        document = describe(study, verdict, arms, proof.finalists, trials[:tried]) | {
+        document = describe(study, verdict, arms, proof.finalists, trials[:tried], proof.compared) | {
             "seconds": round(seconds, 1),
             "study": str(self._place.path),
         }

@@ -54,6 +54,8 @@ class Interrupts:
                 executor.kill()
 
     def _note(self, *_: object) -> None:
+        if self._at_once:
+            return  # it is ending: a third must not tear that
         if self._came:
             self._at_once = True
             raise KeyboardInterrupt

@@ -25,11 +25,15 @@ from curriculum.search.verdict import Arm, leader, should_add_pairs
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """What was compared: `arms` by name, `finalists` among them, the `leader` of these."""
+    """What was compared: `arms` by name, `finalists` among them, the `leader` of these.
+
+    `compared` is how many finalists there were, those counted whose later runs failed.
+    """
 
     arms: Mapping[str, Arm]
     finalists: tuple[str, ...]
     leader: str
+    compared: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,14 +53,15 @@ class Prover:
         if not names:
             raise RunError("every finalist failed in the proof; lower the learning_rate, or raise candidates and repeats")
         arms |= self._closer(arms, names, mixes)
-        left = list(names)
-        while left:
-            first = leader(study, [arms[name] for name in left], arms["static"]).name
+        compared = len(names)
+        while names:
+            first = leader(study, [arms[name] for name in names], arms["static"]).name
             later = self._later(arms[first], arms["static"], mixes[first])
             if later is not None:
                 arms |= self._own_controls(mixes[first]) | later
-                return Proof(arms=arms, finalists=tuple(names), leader=first)
-            left.remove(first)  # it stays a finalist: it was compared, and the correction counts it
+                return Proof(arms=arms, finalists=tuple(names), leader=first, compared=compared)
+            names.remove(first)
+            del arms[first]
         raise RunError("every finalist failed with the common tail or the full run's schedule; lower the learning_rate")
 
     def _later(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm] | None:

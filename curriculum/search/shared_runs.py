@@ -10,7 +10,8 @@ dead process on a machine where another lives are free within seconds, since tha
 A run whose worker dies is tried again by its process, and fails for all after three tries (see `run_queue`). Deaths of
 whole processes are counted here: a run may be to blame (memory that takes the node down), but a machine may as well have been
 taken away, so ten are borne. Runs beside one to blame are blamed too, so after three a run is begun by who has nothing else.
-Who leaves in order, by Ctrl-C or SIGTERM, does not count; whoever begins a study that nobody else is at counts anew.
+Who leaves in order, by Ctrl-C or SIGTERM, does not count. Counts outlive a time when nobody is at work, since a run may take
+with it all that are; what has failed by then is tried again.
 
 Time during which the server was down counts for no lease: nobody could renew then.
 """
@@ -118,7 +119,7 @@ class SharedRuns:
         self._guarded(self._create_tables)
 
     def join(self) -> int:
-        """Begin to take part; return how many other processes do. The first one gives all runs another chance."""
+        """Begin to take part; return how many other processes do. The first one gives failed runs another chance."""
         self._guarded(self._bury)
         others = self._guarded(self._join)
         self._stop.clear()
@@ -293,7 +294,6 @@ class SharedRuns:
             if not others:
                 ours = _RUNS.c.study == self.study
                 connection.execute(sa.delete(_RUNS).where(ours, _RUNS.c.state == "failed"))
-                connection.execute(sa.update(_RUNS).where(ours, _RUNS.c.state == "claimed").values(attempts=0))
             member = insert(_PROCESSES).values(study=self.study, owner=self.owner, lease_until=_NOW + self.lease)
             connection.execute(member.on_conflict_do_nothing())
         return others

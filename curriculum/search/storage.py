@@ -27,8 +27,8 @@ _HEED_SECONDS = 0.25
 # SQLSTATEs of a server that goes away, comes back or is full: 08 connection, 53 resources, 57P0 shutdown and start-up,
 # 40 a transaction that lost against another.
 _PASSING_STATES = ("08", "53", "57P0", "40")
-_PASSWORD = re.compile(r"(://[^:@/]*:)[^@]*(?=@)")
-_OPTION = re.compile(r"(password=)[^&\s]*")
+_PASSWORD = re.compile(r"(://[^:@/]*:).*(?=@)")  # to the last @: rather too much is hidden than too little
+_OPTION = re.compile(r"(password=)[^&]*", re.IGNORECASE)
 _USERS_FAULT = ("authentication", "does not exist", "no password", "pg_hba", "permission denied")
 
 
@@ -105,8 +105,9 @@ def first_contact(engine: sa.Engine) -> None:
     except exc.SQLAlchemyError as error:
         reason = reason_of(error)
         kind = UserError if any(word in reason for word in _USERS_FAULT) else ResourceError
+        address = shown_url(engine.url.render_as_string(hide_password=False))
         raise kind(
-            f"the database {engine.url.render_as_string(hide_password=True)} cannot be used: {reason}; check that the "
+            f"the database {address} cannot be used: {reason}; check that the "
             "server runs and takes connections from this machine, and user, password (also PGPASSWORD and ~/.pgpass) and "
             "database in the address"
         ) from None

@@ -40,7 +40,8 @@ _NOISES = np.geomspace(0.003, 10.0, 13)  # variance of noise over that of the si
 _RELEVANCES = (0.25, 1.0, 4.0)  # of a stream's squared distance
 _MOST_GROUPS = 8
 _MOST_FITTED = 200
-_MOST_INDEPENDENT = 8  # constraints whose probabilities are multiplied
+_MOST_INDEPENDENT = 8  # constraints whose probabilities are multiplied, and from which on losses are fitted together
+_LEAST_KNOWN = 5  # trials that must name a constraint before it is learnt
 _JITTER = 1e-6
 
 
@@ -212,14 +213,16 @@ class Surrogate:
     def feasibility(self, points: Array) -> Array:
         """Return the probability that no constraint is overstepped at `points`, shape (m,).
 
-        As if constraints were independent; of more than a few only the least likely counts. Each probability stays a little
-        below one for want of trials, and the product of 64 such ruled out curricula of which everyone kept all.
+        As if constraints were independent; but all of many weigh no more than eight of their geometric mean would, and the
+        least likely alone is the upper bound. Each probability stays a little below one for want of trials, and the product
+        of 64 such ruled out curricula of which everyone kept all.
         """
         if not self.excess:
             return np.ones(len(points))
         predicted = (process.predict(points, self.groups) for process in self.excess)
         likely = np.concatenate([ndtr(-means / deviations) for means, deviations in predicted], axis=1)
-        found: Array = likely.prod(axis=1) if likely.shape[1] <= _MOST_INDEPENDENT else likely.min(axis=1)
+        together = likely.prod(axis=1) ** min(1.0, _MOST_INDEPENDENT / likely.shape[1])
+        found: Array = np.minimum(together, likely.min(axis=1))
         return found
 
     @property
@@ -254,6 +257,8 @@ def _excess_processes(
     """Yield processes of the constraints, each fitted to the trials that name it: those of an older study may not know it."""
     for names in _fitted_together(done):
         rows = [row for row, trial in enumerate(done) if names[0] in trial.excess]
+        if len(rows) < min(_LEAST_KNOWN, len(done)):
+            continue
         squashed = np.stack([_squashed(np.asarray([done[row].excess[name] for row in rows])) for name in names], axis=1)
         everyone = len(rows) == len(done)
         yield Process.fit(points[rows], squashed, groups, kernels if everyone else None, one_length=True)
@@ -265,9 +270,9 @@ def _fitted_together(done: Sequence[Evidence]) -> list[list[str]]:
     Of 64 processes fitted apart to the noise of a few dozen trials, one or two always believe it.
     """
     names = sorted({name for trial in done for name in trial.excess})
-    together: dict[tuple[str, ...], list[str]] = {}
+    together: dict[tuple[str | int, ...], list[str]] = {}
     for name in names:
-        known = tuple(str(row) for row, trial in enumerate(done) if name in trial.excess)
+        known = (row for row, trial in enumerate(done) if name in trial.excess)
         together.setdefault((name.split("_")[0], *known), []).append(name)
     return [part for of in together.values() for part in ([of] if len(of) > _MOST_INDEPENDENT else [[name] for name in of])]
 

@@ -45,6 +45,7 @@ Kind = Literal["winner", "transient", "tie", "none"]
 LEAST_PAIRS = 10  # five agreeing pairs are p = .06
 _NARROW = {"bits_per_byte": 0.005, "loss": 0.01}  # an interval within this of zero counts as equal: bits, nats
 _NARROW_MARGIN = 0.05  # likewise for measures in [-1, 1]
+_SHARE = 0.1  # of static's measure: what is less is no difference, however small measures are
 _LEAST_POWER = 0.1  # a comparison that the last look would decide less often than this is not worth its runs
 
 
@@ -145,16 +146,19 @@ def _under_schedule(arm: Arm) -> Arm:
 
 
 def broken_constraints(study: Study, arm: Arm, static: Arm) -> tuple[str, ...]:
-    """Return what a finalist breaks: a mean final margin under static's by more than .05, a stream's mean loss over its limit.
+    """Return what a finalist breaks: a mean final margin under static's, a stream's mean loss over its limit.
 
     Final margins differ by .1 from seed to seed, so that asking for a mean no lower would be a coin flip between equals;
-    asking that a lower one be shown would let through whatever is noisy. The verdict's words give the interval. In a
-    Pareto study, where the loss is no constraint, a mean loss shown to be over static's is a trade and not a gain.
+    asking that a lower one be shown would let through whatever is noisy. So one is under static's that is so by more than
+    .05, or, where margins are small, by more than a tenth of static's if that is shown. The verdict's words give the
+    interval. In a Pareto study, where the loss is no constraint, a mean loss shown to be over static's is a trade, not a
+    gain.
     """
     broken = []
     if "final_margin" in study.objective.subject_to:
         difference = mean_interval(paired_differences(arm, static, "final_margin"))
-        if difference.mean < -MARGIN_SLACK:
+        is_lower = difference.high < 0 and difference.mean < -_SHARE * abs(static.mean("final_margin"))
+        if difference.mean < -MARGIN_SLACK or is_lower:
             broken.append(f"its final margin is under static's by {difference}")
     if "loss" in study.objective.subject_to and static.scores[0].loss:
         limits = reference_of(static.scores).loss_limit
@@ -261,14 +265,16 @@ def shrunken_gain(arm: Arm, static: Arm, metric: str, finalists: Sequence[Arm]) 
 def simplest_equal(study: Study, arm: Arm, static: Arm, others: Sequence[Arm]) -> Arm:
     """Return the simplest of `arm` and what equals it: static if it does, else the arm of the fewest phases.
 
-    Equal means an interval of the difference narrow around zero, uncorrected: what is asked is whether they are equal.
+    Equal means an interval of the difference narrow around zero (and within a tenth of what static has, where that is less),
+    uncorrected: what is asked is whether they are equal.
     Arms that break a constraint are left out. Equally simple ones: the better mean.
     """
     metric = study.objective.metric
+    bound = min(narrow(metric), _SHARE * abs(static.mean(metric)))
 
     def equals(other: Arm) -> bool:
         difference = claim_interval(paired_differences(arm, other, metric))
-        return difference.within(narrow(metric)) and not broken_constraints(study, other, static)
+        return difference.within(bound) and not broken_constraints(study, other, static)
 
     if equals(static):
         return static
