@@ -81,7 +81,7 @@ def join(server: PostgresServer, study: str, tmp_path: Path) -> Iterator[Callabl
     made: list[JoinedWorkers] = []
 
     def make(name: str, count: int = 1, **options: Any) -> JoinedWorkers:
-        shared = SharedRuns(server.url(), study, lease=60)
+        shared = SharedRuns(server.url(), study, lease=10)
         made.append(JoinedWorkers(runs=tmp_path / name, count=count, shared=shared, make_pool=Pool, **options))
         return made[-1]
 
