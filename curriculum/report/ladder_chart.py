@@ -69,6 +69,7 @@ def _draw(axes: Axes, document: Document, measure: str, small: str, large: str) 
         axes.scatter(across, up, s=26, color=colour, marker=marker, edgecolors=INK, linewidths=0.5, label=label, zorder=3)
     found = _measured(document, small, large)[measure]["spearman"]["value"]
     axes.set_title(f"{_WORDS[measure]}, {'-' if found is None else _signed(found)}")
+    axes.locator_params(axis="x", nbins=3)  # small panels: more labels than that run into one another
     axes.set_xlabel(f"at {small}")
     axes.set_ylabel(f"at {large}")
     axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
