@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from joined_help import contents, run_folder
-from postgres_help import PASSWORD, PostgresServer, postgres_server
+from postgres_help import PASSWORD, PostgresServer
 
 from curriculum.errors import ChangedError, CurriculumError, ResourceError, UserError
 from curriculum.search.run_archive import pack, unpack
@@ -70,12 +70,6 @@ with shared.lock("proposals"):
     time.sleep(600)
 """
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as running:
-        yield running
 
 
 @pytest.fixture

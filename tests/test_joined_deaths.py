@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from postgres_help import PostgresServer, postgres_server
+from postgres_help import PostgresServer
 from test_joined import HOLDS, expire, process
 
 from curriculum.search.shared_runs import BOLD, DEATHS, SharedRuns
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as running:
-        yield running
 
 
 @pytest.fixture

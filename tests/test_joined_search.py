@@ -6,20 +6,12 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from postgres_help import PostgresServer, postgres_server
 from test_search_end_to_end import CURRICULUM, STUDY, wait_for, what_was_found, workers_of
 
 SMALL = "\n".join(line for line in STUDY.splitlines() if not line.startswith("controls")) + "\n"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as running:
-        yield running
 
 
 def begin(folder: Path, *arguments: str, study: str = SMALL) -> subprocess.Popen[str]:

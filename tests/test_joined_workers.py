@@ -10,19 +10,13 @@ from typing import Any, cast
 
 import pytest
 from joined_help import contents, run_folder
-from postgres_help import PostgresServer, postgres_server
+from postgres_help import PostgresServer
 
 from curriculum.proxy.run import RunRequest, load_run
 from curriculum.search.executor import Outcome
 from curriculum.search.joined_workers import JoinedWorkers
 from curriculum.search.run_queue import Job
 from curriculum.search.shared_runs import DEATHS, SharedRuns
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import optuna
 import pytest
-from test_trials import call, request, shown, write_study
+from test_trials import call, request, shown
 
 from curriculum.proxy.run import RunResult, perform
 from curriculum.proxy.stopping import StopRule
@@ -23,20 +22,6 @@ from curriculum.search.study_file import load_study
 from curriculum.search.trials import read_trials
 
 STOPPED_AT = 64
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("written")
-    write_study(root)
-    return root
-
-
-@pytest.fixture
-def root(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(written, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
 
 
 def stopped(root: Path) -> RunResult:

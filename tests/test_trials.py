@@ -95,20 +95,6 @@ def tell(root: Path, number: int, value: float) -> None:
     storage.engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("written")
-    write_study(root)
-    return root
-
-
-@pytest.fixture
-def root(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(written, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
-
-
 def call(*arguments: str) -> int:
     """The command line in this process, its errors raised."""
     return int(cli([*arguments], standalone_mode=False) or 0)

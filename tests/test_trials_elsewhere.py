@@ -11,27 +11,13 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from postgres_help import PASSWORD, PostgresServer, postgres_server
-from test_trials import call, write_study
+from test_trials import call
 
 from curriculum.errors import DataError
 from curriculum.report import read_study
 from curriculum.search.shared_runs import SharedRuns
 from curriculum.search.study_file import load_study
 from curriculum.search.trials import read_trials
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("written")
-    write_study(root)
-    return root
-
-
-@pytest.fixture
-def root(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(written, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
 
 
 def test_trials_in_a_database_that_is_not_named_are_asked_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
