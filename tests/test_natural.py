@@ -260,3 +260,12 @@ def test_the_families_of_the_preparation_are_all_there_are() -> None:
     same = ("layers", "width", "heads", "batch", "induction_initialisation")
     assert [getattr(study.recipe, name) for name in same] == [getattr(prepare.RECIPE, name) for name in same]
     assert set(study.streams) == set(prepare.DOMAINS)
+
+
+def test_the_free_study_is_the_other_but_for_its_name_and_exposure() -> None:
+    fixed, free = (
+        [line for line in (ROOT / f"search/{name}.yaml").read_text().splitlines() if not line.startswith("#")]
+        for name in ("natural", "natural-free")
+    )
+    differ = [pair for pair in zip(fixed, free, strict=True) if pair[0] != pair[1]]
+    assert differ == [("name: natural", "name: natural-free"), ("exposure: fixed", "exposure: free")]
