@@ -36,7 +36,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from curriculum.errors import ResourceError
 from curriculum.search.run_archive import pack, unpack
-from curriculum.search.storage import Guard, first_contact, is_away, reason_of, shared_engine, shown_url
+from curriculum.search.storage import STUDIES_TABLE, Guard, first_contact, is_away, reason_of, shared_engine, shown_url
 from curriculum.units import keyed_seed
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ _PROCESSES = sa.Table(
     sa.Column("lease_until", sa.Double, nullable=False),
 )
 _STUDIES = sa.Table(
-    "curriculum_studies",
+    STUDIES_TABLE,
     _TABLES,
     sa.Column("study", sa.Text, primary_key=True),
     sa.Column("document", sa.Text, nullable=False),

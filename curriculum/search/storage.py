@@ -21,6 +21,7 @@ from sqlalchemy import exc
 from curriculum.errors import ResourceError, UserError
 
 T = TypeVar("T")
+STUDIES_TABLE = "curriculum_studies"  # what processes that share a database agreed on, by study (see `shared_runs`)
 PATIENCE = 300.0  # seconds: a restart, a failover, a short maintenance
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two attempts, doubling
 _HEED_SECONDS = 0.25

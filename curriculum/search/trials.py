@@ -27,11 +27,10 @@ from optuna.trial import FrozenTrial, TrialState
 from curriculum.errors import CurriculumError, DataError
 from curriculum.mix import Mix, Phase
 from curriculum.proxy.run import RunResult, load_run
-from curriculum.search.storage import database_url, engine_options, is_shared, reason_of, shown_url
+from curriculum.search.storage import STUDIES_TABLE, database_url, engine_options, is_shared, reason_of, shown_url
 
 State = Literal["done", "stopped", "running", "failed", "trained", "waiting"]
 _SHOWN_MEASURES = ("time_general", "area", "final_margin")
-_STUDIES = "curriculum_studies"  # where processes that share a database agree on a study (see `shared_runs`)
 _OPTUNA_TABLES = frozenset({"studies", "trials", "version_info", "alembic_version"})
 _BUSY_SECONDS = 60.0  # how long SQLite's writer is waited for
 
@@ -167,9 +166,9 @@ def _read_shared_record(folder: Path, storage: str) -> dict[str, Any]:
     with _in_words(shown):
         engine = sa.create_engine(url, **options)
         try:
-            there = sa.inspect(engine).has_table(_STUDIES)
+            there = sa.inspect(engine).has_table(STUDIES_TABLE)
             with engine.connect() as connection:
-                rows = connection.execute(sa.text(f"SELECT study, document FROM {_STUDIES}")).all() if there else []
+                rows = connection.execute(sa.text(f"SELECT study, document FROM {STUDIES_TABLE}")).all() if there else []
         finally:
             engine.dispose()
     known = {str(row.study): str(row.document) for row in rows}
