@@ -5,6 +5,7 @@ torchrun --nproc-per-node 2 tests/callbacks_ranks.py FOLDER
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -85,7 +86,8 @@ def main(folder: Path) -> None:
             margins = [float(monitor.trajectory.table["margin"].iloc[-1]), read_probe(token_probe(), LiveModel(whole)).margin]
             found[kind] |= {"steps": steps_and_positions(folder / kind), "margins": margins}
     (folder / f"{dist.get_rank()}.json").write_text(json.dumps(found, default=int))
-    del monitor  # it holds a wrapped model, which must not outlive the group
+    del monitor
+    gc.collect()  # a wrapped model, which holds the group, must not outlive it
     dist.barrier()
     dist.destroy_process_group()
 

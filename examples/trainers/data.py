@@ -6,6 +6,7 @@ The part to copy is `make_loader`: the batch size of one rank, given to the data
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import distributed
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from curriculum import StreamingDataset
@@ -65,6 +67,19 @@ def log_step(out: Path, rank: int, step: int, batch: Batch, loss: torch.Tensor) 
         log.write(json.dumps(line) + "\n")
 
 
+def close_process_group() -> None:
+    """End torch's process group, if there is one, and the threads that it has.
+
+    Call it when nobody uses the group any more. A wrapped model holds the group too, and in trainers, which refer to
+    themselves, the model lives until it is collected. A thread of gloo that outlives the program's end may then free a
+    tensor while the interpreter is ending, which aborts the process; a group freed by a wrapped model, last of all,
+    may wait for a thread that waits for the GIL (torch 2.13).
+    """
+    gc.collect()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def run(train: Callable[[argparse.Namespace], None], description: str) -> None:
     """Parse the command line and train; a mistake of the user ends in a message and exit code 2, without a traceback."""
     parser = argparse.ArgumentParser(description=description)
@@ -74,10 +89,12 @@ def run(train: Callable[[argparse.Namespace], None], description: str) -> None:
     parser.add_argument("--save-every", type=int, default=10, metavar="STEPS")
     parser.add_argument("--stop-after", type=int, metavar="STEP", help="leave after this step without saving, as if killed")
     parser.add_argument("--workers", type=int, default=0, help="worker processes of the loader")
-    arguments = parser.parse_args()
+    arguments, code = parser.parse_args(), 0
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
         train(arguments)
     except CurriculumError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = error.exit_code
+    close_process_group()
+    sys.exit(code)

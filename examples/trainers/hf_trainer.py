@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from data import GLOBAL_BATCH, LEARNING_RATE, Batch, log_step, make_loader, make_model, run
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -76,14 +75,7 @@ class StopAfter(TrainerCallback):
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train to `arguments.steps`, as one of the processes that a launcher started, or alone."""
-    train_rank(arguments)
-    # Trainer leaves its process group open; the interpreter, ending first, would abort with a thread of it still running.
-    PartialState().destroy_process_group()
-
-
-def train_rank(arguments: argparse.Namespace) -> None:
-    """Train from the last whole checkpoint in `arguments.out` if there is one."""
+    """Train to `arguments.steps`, from the last whole checkpoint in `arguments.out` if there is one."""
     os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")  # as "cpu:0", two processes could not load optimizer.pt
     settings = TrainingArguments(
         output_dir=str(arguments.out),

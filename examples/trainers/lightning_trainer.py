@@ -58,15 +58,7 @@ class MixData(lightning.LightningDataModule):
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train to `arguments.steps`, as one of the processes that a launcher started, or alone."""
-    train_rank(arguments)
-    # Only now does nobody hold the process group, which Lightning leaves open unless it is NCCL's.
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def train_rank(arguments: argparse.Namespace) -> None:
-    """Train from the checkpoint in `arguments.out` if there is one."""
+    """Train to `arguments.steps`, from the checkpoint in `arguments.out` if there is one."""
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     trainer = lightning.Trainer(
         max_steps=arguments.steps,

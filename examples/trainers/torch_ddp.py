@@ -20,19 +20,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train to `arguments.steps`, as one of the processes that torchrun started, or alone."""
+    """Train to `arguments.steps`, from the checkpoint in `arguments.out` if there is one."""
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if ranks == 1:
-        train_rank(arguments, rank, ranks)
-        return
-    distributed.init_process_group("gloo")
-    train_rank(arguments, rank, ranks)
-    # Only now is nobody left who holds the group: freed by DDP, last, it may wait for a thread that waits for the GIL.
-    distributed.destroy_process_group()
-
-
-def train_rank(arguments: argparse.Namespace, rank: int, ranks: int) -> None:
-    """Train from the checkpoint in `arguments.out` if there is one."""
+    if ranks > 1:
+        distributed.init_process_group("gloo")
     model = make_model()
     trained = DistributedDataParallel(model) if ranks > 1 else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
