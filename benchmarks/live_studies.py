@@ -1,14 +1,15 @@
 """Live searches, several times over: the default sampler against random search and a published peer, at equal proxy tokens.
 
-    python benchmarks/live_studies.py [--study FILE] [--replicates 3] [--exposures fixed free] [--runs DIR] [--results FILE.csv]
+    python benchmarks/live_studies.py [--study FILE] [--replicates 3] [--exposures fixed free] [--most 200]
+                                      [--workers 1] [--runs runs/live] [--results benchmarks/live_studies.csv]
     python benchmarks/live_table.py benchmarks/live_studies.csv > benchmarks/live_studies.md
 
 A replicate is a seed of its own: other runs, other probe items, other proposals. Every method of a replicate gets the same
 static reference, the same hand-made curricula first, the same number of trials and of repeats, and names its winner by the
 same rule (posterior mean and repeats together). That winner is then trained on ten seeds, and read with items, that no
 search saw, the same for all methods of the replicate and for static; so differences are paired by seed. Random search is
-looked at after 50 trials and goes on to 200. Whether constraints are kept is judged by the mean over those ten seeds, static's
-limits being taken from its own ten. Nothing is lost by stopping: the same command goes on.
+looked at after 50 trials and goes on to 200 (`--most 50` leaves that out). Whether constraints are kept is judged by the mean
+over those ten seeds, static's limits being taken from its own ten. Nothing is lost by stopping: the same command goes on.
 """
 
 from __future__ import annotations
@@ -59,12 +60,13 @@ class Job:
         return replace(study, name=self.name, exposure=self.exposure, seed=seed, search=search)  # type: ignore[arg-type]
 
 
-def jobs(study: str, replicates: int, exposures: Sequence[str]) -> Iterator[Job]:
-    """Yield all searches, replicate by replicate, so that whatever is done is comparable."""
+def jobs(study: str, replicates: int, exposures: Sequence[str], most: int = 200) -> Iterator[Job]:
+    """Yield all searches, replicate by replicate, so that whatever is done is comparable; none of more than `most` trials."""
     for replicate in range(replicates):
         for exposure in exposures:
             for method, budgets in METHODS[exposure]:
-                yield Job(study=study, exposure=exposure, replicate=replicate, method=method, budgets=budgets)
+                looks = tuple(budget for budget in budgets if budget <= most)
+                yield Job(study=study, exposure=exposure, replicate=replicate, method=method, budgets=looks)
 
 
 def train(study: Study, found: Sequence[Job], runs: Path, results: Path, workers: int) -> None:
@@ -130,12 +132,13 @@ def main() -> None:
     parser.add_argument("--study", type=Path)
     parser.add_argument("--exposures", nargs="+", default=["fixed", "free"])
     parser.add_argument("--replicates", type=int, default=3)
+    parser.add_argument("--most", type=int, default=200, help="trials of the longest search; 50 leaves out random search's 200")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/live"))
     parser.add_argument("--results", type=Path, default=Path("benchmarks/live_studies.csv"))
     options = parser.parse_args()
     study = load_study() if options.study is None else load_study(options.study)
-    found = list(jobs(study.name, options.replicates, options.exposures))
+    found = list(jobs(study.name, options.replicates, options.exposures, options.most))
     train(study, found, options.runs, options.results, options.workers)
 
 
