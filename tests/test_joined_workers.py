@@ -126,6 +126,13 @@ def test_no_more_is_claimed_than_there_are_workers(join: Callable[..., JoinedWor
     assert other.shared.claim("c") == "mine" and other.shared.claim("b") == "busy"
 
 
+def test_what_any_process_finished_is_known_to_all(join: Callable[..., JoinedWorkers]) -> None:
+    first, second = join("first"), join("second")
+    assert second.finished("proof_") == set()  # an underscore is no wildcard
+    first.results(requests("proof_a", "proofs", "trial"))
+    assert second.finished("proof_") == first.finished("proof_") == {"proof_a"}
+
+
 def test_what_is_here_is_offered_and_what_others_found_first_counts(join: Callable[..., JoinedWorkers], tmp_path: Path) -> None:
     run_folder(tmp_path / "a" / "run", 0.11)
     run_folder(tmp_path / "b" / "run", 0.22)

@@ -13,10 +13,11 @@ import pytest
 
 from curriculum.commands.search import search
 from curriculum.errors import ChangedError
-from curriculum.probe.specification import ProbeSpecification
+from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
 from curriculum.proxy.recipe import Recipe
 from curriculum.search.coordinator import Coordinator, Means
 from curriculum.search.folder import StudyFolder, write_json
+from curriculum.search.runner import file_digests, stream_digests
 from curriculum.search.settled import as_begun
 from curriculum.search.study import Objective, SearchSettings, Space, Study
 from curriculum.search.study_file import load_study
@@ -52,9 +53,40 @@ def begun(study: Study, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def digests(study: Study) -> dict[str, str]:
-    from curriculum.search.runner import stream_digests
-
     return stream_digests(study)
+
+
+def test_a_study_goes_on_with_the_files_that_it_was_begun_with(file: Path) -> None:
+    Path("runs/tiny").mkdir(parents=True)
+    for name in ("items.jsonl", "control.jsonl", "suite.jsonl", "start/weights.safetensors"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(f"{name} of then")
+    (probe,) = load_study(file).probes
+    study = replace(
+        load_study(file),
+        recipe=Recipe(layers=1, width=16, heads=1, batch=16, readings=2, start=Path("start").resolve()),
+        probes=(replace(probe, builtin=None, file=Path("items.jsonl"), control=Path("control.jsonl")),),
+        suites=(SuiteSpecification(name="sums", file=Path("suite.jsonl")),),
+    )
+    folder = StudyFolder(Path("runs/tiny"))
+    folder.remember(study, digests(study), None, file_digests(study))
+    folder.remember(study, digests(study), None, file_digests(study))
+    for name, words in (
+        ("items.jsonl", "flipped, items"),
+        ("control.jsonl", "flipped, control"),
+        ("suite.jsonl", "sums, suite"),
+        ("start/weights.safetensors", "start, weights"),
+    ):
+        Path(name).write_text("another one")
+        with pytest.raises(ChangedError, match=words):
+            folder.remember(study, digests(study), None, file_digests(study))
+        with pytest.raises(ChangedError, match=words):
+            coordinator(study).run(1)
+        Path(name).write_text(f"{name} of then")
+    before = json.loads(Path("runs/tiny/study.json").read_text())
+    del before["files"]  # a record of before they were in it
+    write_json(Path("runs/tiny/study.json"), before)
+    folder.remember(study, digests(study), None, file_digests(study))
 
 
 def coordinator(study: Study) -> Coordinator:

@@ -48,6 +48,9 @@ class Here:
     def results(self, requests: list[RunRequest]) -> list[Outcome]:
         return [self.result(request) for request in requests]
 
+    def finished(self, prefix: str) -> set[str]:
+        return {path.parent.name for path in self.runs.glob(f"{prefix}*/run.json")}
+
     def drain(self) -> None:
         pass
 
@@ -212,6 +215,16 @@ def finalist(study: Study, runner: Runner, name: str) -> Trial:
     request = runner.request(name, study.mix(f"{name}-found", phases), 1)
     proposal = Proposal(number=0, name=f"{name}-found", phases=phases, order=None)
     return Trial(proposal=proposal, request=request, score=None, value=0.0, excess=0.0)
+
+
+def test_finalists_of_earlier_proofs_count_as_compared(study: Study, tmp_path: Path) -> None:
+    runner = runner_of(study, Here(tmp_path))
+    up, down = (finalist(study, runner, name) for name in ("ramp-up", "ramp-down"))
+    first = Prover(runner=runner).prove([up])
+    assert first.compared == 1 == Prover(runner=runner).prove([up]).compared  # going on is no second question
+    assert Prover(runner=runner).prove([down]).compared == 2
+    assert Prover(runner=runner).prove([up, down]).compared == 2
+    assert Prover(runner=runner_of(study, Here(tmp_path / "afresh"))).prove([down]).compared == 1
 
 
 def test_a_leader_whose_tail_fails_gives_way_to_the_next(study: Study, tmp_path: Path) -> None:

@@ -117,34 +117,34 @@ def test_noise_is_pooled_over_repeats() -> None:
 
 
 def test_a_clear_comparison_needs_no_more_pairs(study: Study) -> None:
-    assert should_add_pairs(study, [arm("x", 0.8), arm("yy", 0.6)], STATIC) == 0
-    assert should_add_pairs(study, [arm("x", 0.1), arm("yy", 0.0)], STATIC) == 0
-    assert should_add_pairs(study, [arm("x", 0.405), arm("yy", 0.2)], STATIC) == 0  # narrow: a tie already
+    assert should_add_pairs(study, [arm("x", 0.8), arm("yy", 0.6)], STATIC, 2) == 0
+    assert should_add_pairs(study, [arm("x", 0.1), arm("yy", 0.0)], STATIC, 2) == 0
+    assert should_add_pairs(study, [arm("x", 0.405), arm("yy", 0.2)], STATIC, 2) == 0  # narrow: a tie already
 
 
 def test_a_close_comparison_gets_five_more_up_to_thirty(study: Study) -> None:
     close = arm("xxx", 0.48, spread=4)
     assert paired_gain(study, close, STATIC, study.objective.metric, 1).holds_zero()
-    assert should_add_pairs(study, [close], STATIC) == should_add_pairs(study, [close, arm("yy", 0.0)], STATIC) == 5
-    assert should_add_pairs(study, [arm("xxx", 0.46, spread=6, pairs=25)], arm("static", 0.4, pairs=25)) == 5
-    assert should_add_pairs(study, [arm("xxx", 0.46, spread=6, pairs=30)], arm("static", 0.4, pairs=30)) == 0
+    assert should_add_pairs(study, [close], STATIC, 1) == should_add_pairs(study, [close, arm("yy", 0.0)], STATIC, 2) == 5
+    assert should_add_pairs(study, [arm("xxx", 0.46, spread=6, pairs=25)], arm("static", 0.4, pairs=25), 1) == 5
+    assert should_add_pairs(study, [arm("xxx", 0.46, spread=6, pairs=30)], arm("static", 0.4, pairs=30), 1) == 0
 
 
 def test_two_finalists_that_are_close_get_more_pairs_too(study: Study) -> None:
     first, second = arm("xxx", 0.9, spread=3), arm("yy", 0.8, spread=3)
     assert not paired_gain(study, first, STATIC, "time_general", 2).holds_zero()
     assert paired_gain(study, first, second, "time_general", 2).holds_zero()
-    assert should_add_pairs(study, [first, second], STATIC) == 5
-    assert should_add_pairs(study, [first, arm("yy", 0.3)], STATIC) == 0
+    assert should_add_pairs(study, [first, second], STATIC, 2) == 5
+    assert should_add_pairs(study, [first, arm("yy", 0.3)], STATIC, 2) == 0
 
 
 def test_no_pairs_are_added_where_they_would_decide_nothing(study: Study) -> None:
-    assert should_add_pairs(study, [arm("xxx", 0.41, spread=9)], STATIC) == 0
-    assert should_add_pairs(study, [arm("xxx", 0.40, spread=2)], STATIC) == 5  # these may show a tie
+    assert should_add_pairs(study, [arm("xxx", 0.41, spread=9)], STATIC, 1) == 0
+    assert should_add_pairs(study, [arm("xxx", 0.40, spread=2)], STATIC, 1) == 5  # these may show a tie
     few = replace(study, search=replace(study.search, finalist_seeds=5))
-    assert should_add_pairs(few, [arm("xxx", 0.5, spread=4, pairs=5)], arm("static", 0.4, pairs=5)) == 0
+    assert should_add_pairs(few, [arm("xxx", 0.5, spread=4, pairs=5)], arm("static", 0.4, pairs=5), 1) == 0
     once = replace(study, search=replace(study.search, most_seeds=10))
-    assert should_add_pairs(once, [arm("xxx", 0.5, spread=4)], STATIC) == 0
+    assert should_add_pairs(once, [arm("xxx", 0.5, spread=4)], STATIC, 1) == 0
     assert confidence_of(once, 10, 1) == pytest.approx(0.95) and confidence_of(few, 5, 1) == pytest.approx(0.95)
 
 

@@ -92,7 +92,7 @@ class RunRequest:
         return {
             "mix": self.played_mix().canonical(),
             "data": data,
-            "files": {str(path): _file_digest(path) for path in files if path is not None},
+            "files": {str(path): digest_of_file(path) for path in files if path is not None},
             "seed": self.seed,
             "samples": self.samples,
             "proxy": recipe if self.command is None else {"command": self.command},
@@ -236,7 +236,8 @@ def _digests(name: str, stream: Stream) -> Iterator[str]:
         yield read_index(name, folder / "heldout").digest
 
 
-def _file_digest(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """Return the sha256 (hex) of a file that decides a run, read again only when it changed; "missing" if there is none."""
     try:
         status = path.stat()
     except OSError:

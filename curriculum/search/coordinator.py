@@ -36,7 +36,7 @@ from curriculum.search.proof import Proof, Prover
 from curriculum.search.proposals import Proposals
 from curriculum.search.reuse import Prior, Split, prior_evidence, settled_prior
 from curriculum.search.run_queue import RunQueue
-from curriculum.search.runner import Runner, stream_digests, stream_sizes
+from curriculum.search.runner import Runner, file_digests, stream_digests, stream_sizes
 from curriculum.search.settled import as_begun
 from curriculum.search.shared_runs import SharedRuns
 from curriculum.search.shared_study import remember_together
@@ -210,12 +210,12 @@ class Coordinator:
 
     def _remember(self, prior: Prior | None) -> str:
         """Write down what is searched, or make sure that it is unchanged; return when the study was begun."""
-        data = stream_digests(self.study)
-        created = self._place.remember(self.study, data, self.populations)
+        data, files = stream_digests(self.study), file_digests(self.study)
+        created = self._place.remember(self.study, data, self.populations, files)
         if self._shared is None:
             return created
         known: dict[str, Any] = self.populations.as_json() | ({} if prior is None else {"what --reuse brought": prior.digest()})
-        return remember_together(self._shared, self.study, {**data, **known})
+        return remember_together(self._shared, self.study, {**data, **files, **known})
 
     def _reference(self) -> Reference:
         runner, count = self.runner, self.study.search.reference_seeds

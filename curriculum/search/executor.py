@@ -35,6 +35,9 @@ class Executor(Protocol):
     def results(self, requests: Iterable[RunRequest]) -> list[Outcome]:
         """Return the outcomes of runs in the order given, training them side by side."""
 
+    def finished(self, prefix: str) -> set[str]:
+        """Return the ids of finished runs that begin with `prefix`, whichever process of the search trained them."""
+
     def drain(self) -> None:
         """Let the runs that have begun finish, drop the others."""
 

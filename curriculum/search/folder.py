@@ -67,10 +67,17 @@ class StudyFolder:
             return None
         return found if isinstance(found, dict) else None
 
-    def remember(self, study: Study, data: Mapping[str, str], populations: Populations | None = None) -> str:
-        """Write down study, data digests and `populations`, or make sure that the former two are unchanged.
+    def remember(
+        self,
+        study: Study,
+        data: Mapping[str, str],
+        populations: Populations | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write down the study, digests of its data and other `files`, and `populations`; or make sure that all but the
+        last are unchanged. Returns when the study was begun.
 
-        Returns when the study was begun.
+        Files are not compared with a record that holds none: it was written when records did not have them.
 
         Raises ChangedError with the difference, DataError when the record is damaged.
         """
@@ -79,11 +86,14 @@ class StudyFolder:
         if not path.exists():
             created = datetime.now(UTC).isoformat(timespec="seconds")
             settled = {} if populations is None else populations.as_json()
-            write_json(path, {**now, **settled, "created": created, "versions": {"curriculum": __version__}})
+            beside = {} if files is None else {"files": dict(files)}
+            write_json(path, {**now, **beside, **settled, "created": created, "versions": {"curriculum": __version__}})
             return created
         try:
             old = json.loads(path.read_text())
             changes = changed_study({"study": old["study"], "data": old["data"]}, now)
+            if files is not None and "files" in old:
+                changes += changed_study({"files": old["files"]}, {"files": dict(files)})
             created = str(old["created"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(path, error) from None

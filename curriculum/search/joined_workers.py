@@ -77,6 +77,10 @@ class JoinedWorkers(RunQueue):
             self._takes_part = True
         super().submit(request)
 
+    def finished(self, prefix: str) -> set[str]:
+        """Return the ids of finished runs that begin with `prefix`, those of the other processes too."""
+        return super().finished(prefix) | self.shared.finished(prefix)
+
     def drain(self) -> None:
         """Let the runs that have begun here finish and hand them over; claim no more."""
         self._drop_waiting()

@@ -27,7 +27,8 @@ from curriculum.search.verdict import Arm, leader, should_add_pairs
 class Proof:
     """What was compared: `arms` by name, `finalists` among them, the `leader` of these.
 
-    `compared` is how many finalists there were, those counted whose later runs failed.
+    `compared` is how many finalists the study has had: those whose later runs failed are counted, and those of earlier
+    proofs, after fewer trials, which were asked the same question on the same seeds.
     """
 
     arms: Mapping[str, Arm]
@@ -52,8 +53,8 @@ class Prover:
         names = [name for name in found if name in arms]
         if not names:
             raise RunError("every finalist failed in the proof; lower the learning_rate, or raise candidates and repeats")
-        arms |= self._closer(arms, names, mixes)
-        compared = len(names)
+        compared = self._compared({name: mixes[name] for name in names})
+        arms |= self._closer(arms, names, mixes, compared)
         while names:
             first = leader(study, [arms[name] for name in names], arms["static"]).name
             later = self._later(arms[first], arms["static"], mixes[first])
@@ -75,10 +76,18 @@ class Prover:
         phases = {name: self.runner.control(name) for name in HAND_MADE}
         return {name: self.runner.study.mix(name, of) for name, of in phases.items() if of is not None}
 
-    def _closer(self, arms: Mapping[str, Arm], names: Sequence[str], mixes: Mapping[str, Mix]) -> dict[str, Arm]:
+    def _compared(self, finalists: Mapping[str, Mix]) -> int:
+        """Return how many finalists were proven, now and before: their runs are there, and each was a chance to be wrong."""
+        runner, first = self.runner, self.runner.seed("proof", 0)
+        now = {runner.request(f"proof-{_label(name)}", mix, first, PROOF_DRAW).run_id() for name, mix in finalists.items()}
+        proven = {run for run in runner.executor.finished("proof-") if f"-s{first}-" in run}
+        begins = tuple(f"proof-{name}-s{first}-" for name in ("static", *HAND_MADE))
+        return len(now | {run for run in proven if not run.startswith(begins)})
+
+    def _closer(self, arms: Mapping[str, Arm], names: Sequence[str], mixes: Mapping[str, Mix], compared: int) -> dict[str, Arm]:
         """Return static and finalists with more pairs, as long as these may decide a close comparison."""
         found = {name: arms[name] for name in ("static", *names)}
-        while more := should_add_pairs(self.runner.study, [found[name] for name in names], found["static"]):
+        while more := should_add_pairs(self.runner.study, [found[name] for name in names], found["static"], compared):
             done = min(len(arm.scores) for arm in found.values())
             added = self._arms({name: mixes[name] for name in found}, "more-pairs", range(done, done + more))
             if len(added) < len(found):

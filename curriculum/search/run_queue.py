@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curriculum.errors import ResourceError
-from curriculum.proxy.run import RunRequest, load_run
+from curriculum.proxy.run import RECORD, RunRequest, load_run
 from curriculum.search.executor import Outcome
 
 ATTEMPTS = 3
@@ -118,6 +118,10 @@ class RunQueue(ABC):
         for request in asked:
             self.submit(request)
         return [self.result(request) for request in asked]
+
+    def finished(self, prefix: str) -> set[str]:
+        """Return the ids of finished runs that begin with `prefix`."""
+        return {path.parent.name for path in self.runs.glob(f"{prefix}*/{RECORD}")}
 
     def forget(self, request: RunRequest) -> None:
         """Forget how a run ended: asked for again, it is looked up or done again."""

@@ -11,7 +11,7 @@ from curriculum.mix import Mix, Phase
 from curriculum.probe.specification import SEARCH_DRAW
 from curriculum.proxy.folders import stream_folder
 from curriculum.proxy.recipe import Recipe
-from curriculum.proxy.run import RunRequest, RunResult
+from curriculum.proxy.run import RunRequest, RunResult, digest_of_file
 from curriculum.search import controls
 from curriculum.search.executor import Executor, Outcome
 from curriculum.search.objective import Score, score_run
@@ -117,3 +117,13 @@ def stream_sizes(study: Study) -> tuple[dict[str, int], int | None]:
 def stream_digests(study: Study) -> dict[str, str]:
     """Return a digest of every stream's index."""
     return {name: read_index(name, stream_folder(name, stream)).digest for name, stream in study.streams.items()}
+
+
+def file_digests(study: Study) -> dict[str, str]:
+    """Return a digest of every file, beside the streams, that decides a run: the start's weights, probes' items, suites."""
+    files = {f"{probe.name}, items": probe.file for probe in study.probes}
+    files |= {f"{probe.name}, control": probe.control for probe in study.probes}
+    files |= {f"{suite.name}, suite": suite.file for suite in study.suites}
+    if study.recipe.start is not None:
+        files |= {f"start, {path.name}": path for path in sorted(study.recipe.start.glob("weights.*"))}
+    return {name: digest_of_file(path) for name, path in files.items() if path is not None}

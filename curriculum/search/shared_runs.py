@@ -182,6 +182,12 @@ class SharedRuns:
         listed = list(run_ids)
         return self._guarded(lambda: self._view(listed))
 
+    def finished(self, prefix: str) -> set[str]:
+        """Return the ids of the runs that are done and begin with `prefix`."""
+        done = (_RUNS.c.study == self.study) & (_RUNS.c.state == "done")
+        query = sa.select(sa.func.array_agg(_RUNS.c.run_id)).where(done, _RUNS.c.run_id.startswith(prefix, autoescape=True))
+        return set(self._guarded(lambda: self._first(query))[0] or ())
+
     def finish(self, run_id: str, folder: Path) -> bool:
         """Hand a whole run folder to the others; return False if a different end of this run was there before.
 

@@ -2,7 +2,8 @@
 
 Idea: a claim is about pairs. Finalist and static are trained on the same fresh seeds, read with the same fresh probe
 items, and the mean difference is given with the wider of two intervals (Student's t and sign flips, see `statistics`), its
-confidence corrected for the number of finalists and for every look a study allows itself. The verdict is one of
+confidence corrected for the number of finalists, those of earlier proofs included, and for every look a study allows
+itself. The verdict is one of
 
     winner     beats static, breaks no constraint, still leads within the common tail and under the full run's schedule
     transient  beats static, but the lead is gone when everyone's data are the same again
@@ -186,13 +187,13 @@ def leader(study: Study, finalists: Sequence[Arm], static: Arm) -> Arm:
     return max(keeping or finalists, key=lambda arm: arm.mean(study.objective.metric))
 
 
-def should_add_pairs(study: Study, finalists: Sequence[Arm], static: Arm) -> int:
+def should_add_pairs(study: Study, finalists: Sequence[Arm], static: Arm, compared: int) -> int:
     """Return how many pairs more static and the finalists shall have: 5 where it is close and can still be decided, else 0.
 
     Close is the best finalist against static, or against the second best, when zero cannot be ruled out and neither can a
     difference that matters. It stops when the last look would hardly decide it or find it narrow, and below 10 pairs,
-    where nothing can be claimed. Since the looks are fixed beforehand, and each has its part of the 5 %, stopping at any of
-    them is fair.
+    where nothing can be claimed. `compared` is how many finalists the intervals are corrected for. Since the looks are
+    fixed beforehand, and each has its part of the 5 %, stopping at any of them is fair.
     """
     search, metric = study.search, study.objective.metric
     ranked = sorted(finalists, key=lambda arm: -arm.mean(metric))
@@ -201,7 +202,7 @@ def should_add_pairs(study: Study, finalists: Sequence[Arm], static: Arm) -> int
     pairs = min(len(arm.scores) for arm in (best, *rivals))
     if search.finalist_seeds < LEAST_PAIRS or pairs + STEP > looks(search.finalist_seeds, search.most_seeds)[-1]:
         return 0
-    return STEP if any(_is_open(study, best, rival, len(finalists)) for rival in rivals) else 0
+    return STEP if any(_is_open(study, best, rival, compared) for rival in rivals) else 0
 
 
 def _is_open(study: Study, best: Arm, rival: Arm, comparisons: int) -> bool:
