@@ -10,7 +10,6 @@ import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from ports_help import free_port
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 PASSWORD = "open-sesame"
@@ -32,7 +32,7 @@ class PostgresServer:
     """A server that can be stopped, killed and started again; `url()` is the same throughout."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, _free_port()
+        self.folder, self.port = folder, free_port()
         self._programs = _programs(folder)
         self._process: subprocess.Popen[bytes] | None = None
         data = folder / "data"
@@ -124,9 +124,3 @@ def _as_a_child() -> dict[str, Any]:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGQUIT)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

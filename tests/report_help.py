@@ -64,6 +64,9 @@ class Inventing:
     def results(self, requests: Iterable[RunRequest]) -> list[Outcome]:
         return [self.result(request) for request in requests]
 
+    def finished(self, prefix: str) -> set[str]:
+        return {path.parent.name for path in self.runs.glob(f"{prefix}*/run.json")}
+
     def drain(self) -> None:
         pass
 

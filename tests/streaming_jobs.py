@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ports_help import free_port
 from streaming_help import keys_of, loader
 from torch.utils.data import DataLoader
 
@@ -145,13 +145,6 @@ def one_rank(pipe: Connection, arguments: dict[str, Any]) -> list[int]:
     pipe.recv()
     dataset.close()
     return []
-
-
-def free_port() -> int:
-    """Return a port of the loopback that nobody listens to."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def rank_environments(nodes: int, ranks: int) -> list[dict[str, str]]:

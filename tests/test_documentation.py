@@ -134,7 +134,7 @@ def bash(block: Block) -> None:
         for line in lines:
             in_this_process(line)
         return
-    done = subprocess.run(["bash", "-ec", block.played()], capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(["bash", "-ec", block.played()], capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, f"{block.page}: {block.text}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 

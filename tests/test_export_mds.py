@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -27,13 +28,13 @@ from curriculum.streaming import StreamingDataset
 from curriculum.streaming.mds import write_stream
 
 SCRIPT = """
-import sys, time
+import os, time
 import curriculum.export.mds as module
 module._LARGEST_PART = 256
 write = module._write_part
 def slowly(*arguments):
     write(*arguments)
-    time.sleep(1)
+    time.sleep(3600 if os.path.exists(os.environ["STOP_AT"]) else 0)
 module._write_part = slowly
 from curriculum.cli import main
 main()
@@ -113,7 +114,8 @@ def test_an_interrupted_and_then_killed_command_goes_on(data: Path, tmp_path: Pa
 def stopped_after(part: Path, how: signal.Signals, mix: Path, out: Path, *, code: int) -> str:
     """Run the command, send it a signal once a part is there, and return what it said."""
     command = [sys.executable, "-c", SCRIPT, "export", str(mix), "--to", "mds", "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)  # noqa: PLW1509
+    environment = {**os.environ, "STOP_AT": str(part)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)  # noqa: PLW1509
     try:
         wait_for(part.exists)
         process.send_signal(how)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from workers_help import lives, wait_for
 
 from curriculum.errors import RunError
 from curriculum.mix import Mix, Phase, Stream
@@ -112,8 +112,11 @@ def test_a_probe_without_a_reading_at_the_end_fails_its_run(tmp_path: Path, mix:
 
 def test_a_program_that_hangs_is_stopped_with_its_children(tmp_path: Path, mix: Mix) -> None:
     request = outside(tmp_path, mix, GOOD, LOSSES)
-    (tmp_path / "train.py").write_text("import subprocess\nsubprocess.run(['sleep', '61.25'])")
+    child = tmp_path / "child"
+    (tmp_path / "train.py").write_text(
+        "import subprocess\nchild = subprocess.Popen(['sleep', '3600'])\n"
+        f"open({str(child)!r}, 'w').write(str(child.pid))\nchild.wait()\n"
+    )
     with pytest.raises(RunError, match="longer than its timeout"):
-        perform(replace(request, command_timeout=1.0, command_retries=0), tmp_path / "runs")
-    running = subprocess.run(["pgrep", "-f", "sleep 61.25"], capture_output=True, text=True, check=False)
-    assert running.stdout == ""
+        perform(replace(request, command_timeout=5.0, command_retries=0), tmp_path / "runs")
+    wait_for(lambda: not lives(int(child.read_text())))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from postgres_help import PostgresServer, postgres_server
@@ -61,7 +62,8 @@ def test_a_process_whose_time_is_over_gives_up_its_runs_and_none_of_them_fails(t
             try:
                 wait_for(lambda: len(owners(server)) == 2 and len(workers_of(search.pid)) == 2)  # noqa: B023
                 for pid in (search.pid, *workers_of(search.pid)):
-                    os.kill(pid, signal.SIGTERM)
+                    with suppress(ProcessLookupError):  # the search may have ended its workers meanwhile
+                        os.kill(pid, signal.SIGTERM)
                 _, errors = search.communicate(timeout=400)
             finally:
                 search.kill()

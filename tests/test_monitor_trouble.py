@@ -29,7 +29,7 @@ from callbacks_help import (
     task,
     token_probe,
 )
-from streaming_jobs import free_port
+from ports_help import free_port
 
 from curriculum.callbacks import Alert, MlflowLogger, Monitor, TensorBoardLogger, WandbLogger
 from curriculum.callbacks import live as live_module

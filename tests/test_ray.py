@@ -38,6 +38,7 @@ def address() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     # A token in this user's home, as any cluster of a process's own leaves one, would have to be known to everybody.
     environment = {**os.environ, **ENVIRONMENT, "RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "disabled"}
+    environment["RAY_memory_monitor_refresh_ms"] = "0"  # tasks would be killed when others fill this machine's memory
     start = ["start", "--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
     start += ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", f"--temp-dir={folder}", "--block"]
     head = subprocess.Popen(
@@ -45,19 +46,23 @@ def address() -> Iterator[str]:
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
-        wait_for((folder / "ray_current_cluster").exists)
-        yield (folder / "ray_current_cluster").read_text().strip()
+        place = folder / "ray_current_cluster"
+        wait_for(lambda: place.exists() and place.read_text().strip())  # it is there before it is written
+        yield place.read_text().strip()
     finally:
         head.send_signal(signal.SIGTERM)
         try:
             head.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            pass
         finally:
             os.killpg(head.pid, signal.SIGKILL) if head.poll() is None else None
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def cluster(address: str, tmp_path: Path) -> Iterator[RayWorkers]:
+def cluster(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayWorkers]:
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 200.0)  # on a machine that does much else
     workers = RayWorkers(runs=tmp_path / "runs", address=address)
     yield workers
     workers.kill()

@@ -19,6 +19,11 @@ new PerformanceObserver(list => { for (const entry of list.getEntries()) window.
   .observe({type: 'layout-shift', buffered: true});
 """
 PHONE, DESK = 375, 1280
+LAUNCH: dict[str, Any] = {  # root may not have a sandbox; a container's /dev/shm may be small
+    "executable_path": BROWSER,
+    "args": ["--no-sandbox", "--disable-dev-shm-usage"],
+    "timeout": 300_000,
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with browsers.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])  # root may not have a sandbox
+        opened = playwright.chromium.launch(**LAUNCH)
         yield opened
         opened.close()
 
@@ -42,6 +47,7 @@ def visit(browser: Any, page_file: Path) -> Iterator[Any]:
     def opened(width: int = DESK, scheme: str = "light") -> Any:
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
         contexts.append(context)
+        context.set_default_timeout(300_000)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -126,7 +132,7 @@ def test_a_link_to_a_run_opens_what_hides_it(visit: Any) -> None:
     target = page.locator(f"[id='{link.get_attribute('href')[1:]}']")
     assert not target.is_visible()
     link.click()
-    target.wait_for(state="visible", timeout=5000)
+    target.wait_for(state="visible")
 
 
 def test_a_listener_hears_every_picture_once_and_the_regions(visit: Any) -> None:

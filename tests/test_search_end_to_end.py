@@ -161,14 +161,14 @@ def heed_interrupts() -> None:
 def test_ctrl_c_keeps_what_is_done_and_names_the_command_that_goes_on(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY)
     process = subprocess.Popen(
-        [*CURRICULUM, "search", "tiny.yaml", "--budget", "5", "--workers", "2"],
+        [*CURRICULUM, "search", "tiny.yaml", "--budget", "50", "--workers", "2"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=heed_interrupts,  # noqa: PLW1509  # one thread here
     )  # fmt: skip
     wait_for(lambda: len(list((tmp_path / "runs/tiny").glob("*/run.json"))) >= 3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=400)
-    assert process.returncode == 130 and "search tiny.yaml --budget 5" in errors and "Traceback" not in errors
+    assert process.returncode == 130 and "search tiny.yaml --budget 50" in errors and "Traceback" not in errors
 
 
 def test_a_changed_study_is_refused_with_the_difference(folder: Path) -> None:

@@ -1,11 +1,19 @@
 """Shards fetched ahead: each once, in order, errors where they are waited for."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from curriculum.streaming.prefetch import Prefetcher
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Remote:
@@ -17,7 +25,7 @@ class Remote:
 
     def fetch(self, shard: int) -> None:
         self.fetched.append(shard)
-        assert self.open.wait(10)
+        assert self.open.wait(300)
         if shard == 13:
             raise ConnectionError("shard 13")
 
@@ -47,10 +55,10 @@ def test_what_is_needed_now_does_not_queue_behind_what_is_needed_later(remote: R
     prefetcher = Prefetcher(remote.fetch)
     for shard in range(20, 40):
         prefetcher.want(shard)
+    wait_for(lambda: len(remote.fetched) == 8)
     waiter = threading.Thread(target=prefetcher.wait, args=(39,))
     waiter.start()
-    while len(remote.fetched) < 9:
-        pass
+    wait_for(lambda: len(remote.fetched) == 9)
     assert remote.fetched[-1] == 39
     assert sorted(remote.fetched[:8]) == list(range(20, 28))
     remote.open.set()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import streaming_help
+from ports_help import free_port
 from streaming_help import Make, keys_of, loader, planned, ramp, write_streams
-from streaming_jobs import free_port
 
 from curriculum.streaming import StreamingDataset
 

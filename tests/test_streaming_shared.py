@@ -116,9 +116,10 @@ def test_killed_at_any_instant_of_the_constructor(folder: Path, place: Path, eve
 def test_killed_while_a_worker_reads(folder: Path, place: Path, context: str) -> None:
     with running(read_for_ever, context, {"local": str(folder / "first"), "shuffle": True}) as (process, pipe):
         number, workers = answer(pipe)
+        assert len(workers) == 1
+        os.kill(workers[0], signal.SIGSTOP)  # else it sees within seconds that it is orphaned, and ends
         process.kill()
         process.join()
-        assert len(workers) == 1
         dataset = StreamingDataset(local=str(folder / "first"), batch_size=8)
         assert keys_of(dataset) == ALL
         assert f"{number}_locals" in left(number)  # its worker may still read

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import streaming_help
+from ports_help import free_port
 from streaming_help import SIZES, planned, ramp
-from streaming_jobs import free_port
 
 folder = streaming_help.folder
 SCRIPT = Path(__file__).with_name("streaming_torchrun.py")

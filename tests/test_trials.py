@@ -384,8 +384,11 @@ def test_no_button_that_would_change_a_study_is_seen(served: tuple[subprocess.Po
     if program is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
     with browsers.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=300_000
+        )
         page = browser.new_page()
+        page.set_default_timeout(300_000)
         page.goto(f"{served[1]}/dashboard")
         page.get_by_role("button", name="Reload").wait_for()
         page.get_by_text("tiny").first.wait_for()

@@ -5,12 +5,17 @@ import json
 import os
 import runpy
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
 def write_threads(file: Path) -> None:
     """Write the names of this process's threads, those of libraries included."""
-    file.write_text(json.dumps(sorted((thread / "comm").read_text().strip() for thread in Path("/proc/self/task").iterdir())))
+    names = []
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            names.append((thread / "comm").read_text().strip())
+    file.write_text(json.dumps(sorted(names)))
 
 
 if __name__ == "__main__":

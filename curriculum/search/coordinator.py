@@ -15,7 +15,7 @@ on one study together instead, each with a coordinator of its own that comes to 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -152,9 +152,10 @@ class Coordinator:
             self.study, self.runner.space, self._place.path, self._means.storage,
             budget=budget, shared=self._shared, prior=() if prior is None else prior.evidence(),
         )  # fmt: skip
-        reference = self._reference()
-        trials = TrialLoop(runner=self.runner, proposals=proposals, reference=reference).run(budget)
-        known = proposals.evidence(budget)
+        with closing(proposals):
+            reference = self._reference()
+            trials = TrialLoop(runner=self.runner, proposals=proposals, reference=reference).run(budget)
+            known = proposals.evidence(budget)
         return created, trials, Candidates(runner=self.runner, reference=reference, evidence=known).finalists(trials)
 
     @property

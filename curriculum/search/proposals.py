@@ -86,6 +86,10 @@ class Proposals:
         self._url = database_url(storage or f"sqlite:///{folder / 'study.db'}")
         self._optuna = self._locked(lambda _: self._open())
 
+    def close(self) -> None:
+        """Let go of the database, of which nothing may be asked any more."""
+        _close(self._opened)
+
     def enqueue(self, baselines: Mapping[str, Mapping[str, float | str]]) -> None:
         """Put baselines (name -> parameters) first; those that are there already (tried or waiting) are not put again."""
 
@@ -222,6 +226,7 @@ class Proposals:
             _create(self._file, self._study.name)
         storage = _opened(self._url)
         self._engine = storage.engine
+        self._opened = storage
         found = optuna.create_study(storage=storage, study_name=self._study.name, direction="maximize", load_if_exists=True)
         if self._named and self._shared is None:  # the study's own folder, or the shared runs, are agreed on elsewhere
             self._check_same(found)
@@ -298,9 +303,13 @@ def _create(file: Path, name: str) -> None:
         leftover.unlink(missing_ok=True)
     storage = optuna.storages.RDBStorage(f"sqlite:///{building}")
     optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    _close(storage)
+    building.replace(file)
+
+
+def _close(storage: optuna.storages.RDBStorage) -> None:
     storage.remove_session()
     storage.engine.dispose()
-    building.replace(file)
 
 
 def _opened(url: str) -> optuna.storages.RDBStorage:
