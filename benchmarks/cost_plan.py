@@ -3,8 +3,11 @@
     python benchmarks/cost_plan.py [--study FILE] [--sizes study,0.4M,1M] [--samples 6400] [--repeats 2]
 
 Both are the processor's seconds of a single thread, so that others at work on the machine count little (they still share its
-caches). A run's own include all that a plan leaves out: opening the streams, making the model, writing the results. `by FLOPs /
+caches). A run's own include all that a plan leaves out: opening the streams, making the model, writing the results. Runs begin
+from fresh weights, also where the study has a start: that fits one size alone, and its weights change no speed. `by FLOPs /
 taken` is the same ratio, were the seconds foretold from FLOPs alone at the speed of the largest size.
+
+Each study has a section of its own in the table; those of other studies stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from tempfile import TemporaryDirectory
 from time import process_time
 
 import torch
-from setting import in_child, publish, spread, table
+from setting import in_child, setting, spread, table
 
 import curriculum.proxy.training  # noqa: F401  (imported once, not in every run that is measured)
 from curriculum.probe.specification import PROOF_DRAW
@@ -34,6 +37,18 @@ from curriculum.search.study_file import load_study
 from curriculum.units import format_count
 
 LIMIT = 3600.0
+TITLE = "What a plan foretells of a run's time, and what it takes"
+READ = "The speed behind `by FLOPs` is that of the largest size of the study, which is 1 by that."
+HEAD = (
+    "size",
+    "layers x width",
+    "a run",
+    "foretold, s",
+    "taken, s",
+    "foretold / taken",
+    "by FLOPs / taken",
+    "GFLOPs a second",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +89,7 @@ def taken(request: RunRequest) -> float:
 
 
 def check(study: Study, size: Size, samples: int, repeats: int) -> Checked:
-    recipe = resized(study.recipe, size)
+    recipe = replace(resized(study.recipe, size), start=None)
     plans, runs = [], []
     for seed in range(repeats):
         request = request_at(study, recipe, samples, seed)
@@ -110,24 +125,19 @@ def main() -> None:
     options = parser.parse_args()
     study = load_study(options.study)
     found = [check(study, size, options.samples, options.repeats) for size in parse_sizes(options.sizes)]
-    head = (
-        "size",
-        "layers x width",
-        "a run",
-        "foretold, s",
-        "taken, s",
-        "foretold / taken",
-        "by FLOPs / taken",
-        "GFLOPs a second",
-    )
-    publish(
-        Path(__file__).with_suffix(".md"),
-        "What a plan foretells of a run's time, and what it takes",
-        [
-            f"Runs of {options.samples:,} samples of the study `{study.name}`; median of {options.repeats} (least-most).",
-            table(head, rows(found)),
-        ],
-    )
+    how_many = f"median of {options.repeats} (least-most)" if options.repeats > 1 else "one run a size"
+    about = f"Runs of {options.samples:,} samples; {how_many}; seconds of a processor, one thread."
+    path = Path(__file__).with_suffix(".md")
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = with_section(before, study.name, "\n\n".join([about, table(HEAD, rows(found)), setting()]))
+    print(text)
+    path.write_text(text, encoding="utf-8")
+
+
+def with_section(text: str, name: str, section: str) -> str:
+    """Return a document of sections by study with one study's new, or in place of what it said of that study before."""
+    parts = dict(part.split("\n", maxsplit=1) for part in text.split("\n## ")[1:]) | {name: f"\n{section}\n"}
+    return "\n\n".join([f"# {TITLE}", READ, *(f"## {study}\n\n{body.strip()}" for study, body in parts.items())]) + "\n"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from curriculum import __version__
-from curriculum.cli_options import asked, asking, check_together, looking, splits, threshold
+from curriculum.cli_options import asked, asking, check_together, formats, looking, splits, targets, threshold
 from curriculum.errors import CurriculumError
 
 _FILE = click.Path(path_type=Path)
@@ -72,6 +72,7 @@ def search(study: Path | None, **options: Any) -> int:
 @click.option("--trials", type=click.IntRange(0), default=0, show_default=True, help="Best trials of the study's search, too.")
 @click.option("--mix", "mixes", type=_FILE, multiple=True, help="A mix file of the study's streams, too, such as its winner's.")
 @click.option("--starts", metavar="PATTERN", help="Checkpoints that runs begin from, with {size}: 'starts/{size}'.")
+@click.option("--tail", type=float, metavar="SHARE", help="End all runs alike, by this share: what is left of order then?")
 @click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where studies and runs are kept.")
 @click.option("--out", type=_FILE, help="Where tables and picture are written. Default: with the runs, in STUDY-ladder.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that train. Default: one a core.")
@@ -230,7 +231,14 @@ class _ExportCommand(click.Command):
 
 @cli.command(cls=_ExportCommand)
 @click.argument("mix", type=_FILE)
-@click.option("--to", "target", required=True, metavar="TARGET", help="One of the targets below, or of an installed package.")
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    metavar="TARGET",
+    shell_complete=targets,
+    help="One of the targets below, or of an installed package.",
+)
 @click.option("--out", type=_FILE, help="File or folder to write. Default: named after mix and target, here.")
 @click.option("--batch-size", type=click.IntRange(1), help="Samples of one training step, over all ranks.")
 @click.option("--sequence-length", type=click.IntRange(1), help="Tokens of a sample. Default: what the streams say.")
@@ -253,7 +261,14 @@ def export(mix: Path, target: str, as_json: bool, **options: Any) -> int:
 
 @cli.command(name="import")
 @click.argument("file", type=_FILE)
-@click.option("--from", "source", required=True, metavar="FORMAT", help="llm-foundry, olmo-core, megatron or regmix.")
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    metavar="FORMAT",
+    shell_complete=formats,
+    help="llm-foundry, olmo-core, megatron or regmix.",
+)
 @click.option("--out", type=_FILE, required=True, help="The mix file to write.")
 @click.option("--samples", type=click.IntRange(1), help="Length of the run. Default: what FILE says.")
 @click.option("--sequence-length", type=click.IntRange(1), help="Tokens of a sample. Default: what FILE says.")

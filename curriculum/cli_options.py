@@ -24,6 +24,20 @@ def splits(texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def targets(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Return the targets of `export` that complete what was typed; read only when a shell asks."""
+    from curriculum.export.finding import target_names
+
+    return [name for name in target_names() if name.startswith(typed)]
+
+
+def formats(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Return the formats of `import` that complete what was typed; read only when a shell asks."""
+    from curriculum.export.reading import FORMATS
+
+    return [name for name in FORMATS if name.startswith(typed)]
+
+
 def check_together(options: dict[str, Any]) -> None:
     """Refuse options of a search that mean nothing without another. Raises UsageError."""
     if options["address"] is not None and options["executor"] != "ray":

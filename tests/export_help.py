@@ -75,6 +75,11 @@ def write_mix(folder: Path, kind: str, *, place: str = "mds", samples: int = 160
     return path
 
 
+def place(folder: Path, target: str) -> Path:
+    """Return a place in `folder` that a target accepts: a name that can be imported, where it writes a module."""
+    return folder / (f"out_{target}.py" if target in ("litdata", "torchtitan") else f"out-{target}")
+
+
 def exported(mix: Path, target: str, out: Path, capsys: Any = None, **options: Any) -> dict[str, Any]:
     """Export a mix and return the document that --json prints; without capsys, nothing."""
     needed = {"batch_size": BATCH, "block_size": BLOCK, "sequence_length": LENGTH, **options}

@@ -14,6 +14,8 @@ from rich.console import Console
 
 from curriculum.commands.check import check
 from curriculum.errors import FileError, UserError
+from curriculum.mix import Mix
+from curriculum.report.exposure import exposure_tables, measure_exposure
 from curriculum.report.schedule_chart import chart_columns, schedule_chart
 
 MIX = """\
@@ -29,7 +31,7 @@ phases:
 
 
 def write_stream(folder: Path, samples: list[int], tokens_per_sample: int | None = None) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     shards = []
     for number, count in enumerate(samples):
         name = f"shard.{number:05}.mds"
@@ -236,3 +238,43 @@ def test_with_colours_a_thin_stream_is_still_seen() -> None:
 
 def test_the_chart_follows_the_terminals_width() -> None:
     assert [chart_columns(width) for width in (10, 80, 120, 1000)] == [10, 73, 113, 153]
+
+
+HEADERS = ("stream", "from", "to", "requested", "realised", "samples", "tokens", "epochs", "cap", "size")
+THREE = """\
+name: mine
+samples: 4096
+streams: {code: {local: code}, docstrings: {local: docstrings}, manual: {local: manual, max_epochs: 4}}
+phases:
+  - {until: 0.5, weights: {code: 4, docstrings: 4, manual: 1}}
+  - {until: 1.0, weights: {code: 4, docstrings: 4, manual: 1}, to: {code: 1, docstrings: 2, manual: 2}}
+"""
+
+
+def tables_of(folder: Path, text: str, columns: int) -> str:
+    """Return a mix's tables as a terminal of so many columns shows them; its streams are written."""
+    mix = Mix.loads(text)
+    for name in mix.streams:
+        write_stream(folder / name, [4741], tokens_per_sample=64)
+    sizes = dict.fromkeys(mix.streams, 4741)
+    found = measure_exposure(mix, mix.plan(sizes), sizes=sizes, tokens_per_sample=dict.fromkeys(mix.streams, 64))
+    console = Console(width=columns, file=StringIO(), highlight=False)
+    for table in exposure_tables(found, columns):
+        console.print(table)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("stream", ["docstrings", "documentation-strings-of-python"])
+def test_headers_are_whole_words_in_a_terminal_of_80_columns(stream: str, tmp_path: Path) -> None:
+    text = tables_of(tmp_path, THREE.replace("docstrings", stream), 80)
+    heads = [line.split() for line in text.splitlines() if line.split()[:1] == ["stream"]]
+    assert len(heads) == 3 and all(set(line) <= set(HEADERS) for line in heads), text
+    assert heads[1] == ["stream", "from", "to", "requested", "realised", "samples", "tokens", "epochs"]
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_a_terminal_too_narrow_for_whole_words_loses_no_digit(tmp_path: Path) -> None:
+    wide, narrow = tables_of(tmp_path, THREE, 120), tables_of(tmp_path / "again", THREE, 44)
+    digits = ["".join(sorted(filter(str.isdigit, text))) for text in (wide, narrow)]
+    assert digits[0] == digits[1] and all(len(line) <= 44 for line in narrow.splitlines())

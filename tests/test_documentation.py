@@ -45,7 +45,7 @@ BLOCK = re.compile(
 THE_TWO_COMMANDS = "python3.11 -m venv .venv && .venv/bin/pip install -q -c constraints.txt"
 IN_THE_SHELL = re.compile(r"[|&;<>$`]")
 NOT_RUN = {
-    "README.md": ["python3.11 -m venv", "python3.11 -m venv", "curriculum pack texts/*.jsonl"],
+    "README.md": ["python3.11 -m venv", "python3.11 -m venv", ". .venv/bin/activate"],
     "docs/tutorial.md": ["curriculum search study.yaml --budget 8"],
     "docs/how-to-install.md": ["python3.11 -m venv", "eval "],
     "docs/report.md": ["curriculum report STUDY"],
@@ -96,13 +96,14 @@ def blocks(page: str) -> list[Block]:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that looks like a checkout, with `curriculum` and `python` on the PATH."""
+    """A folder that looks like a checkout, with `curriculum` and `python` on the PATH as if its environment were active."""
     for name in ("mixes", "search"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("examples", "docs", "constraints.txt"):
         (tmp_path / name).symlink_to(ROOT / name)
-    programs = tmp_path / ".programs"
-    programs.mkdir()
+    programs = tmp_path / ".venv/bin"
+    programs.mkdir(parents=True)
+    (programs / "activate").write_text(f"PATH={shlex.quote(str(programs))}:$PATH\n")
     for name, words in (("curriculum", "-m curriculum "), ("python", "")):
         script = programs / name
         script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {words}"$@"\n')

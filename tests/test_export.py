@@ -128,7 +128,7 @@ def test_every_target_names_every_stream_also_one_without_samples(
     mix.write_text(mix.read_text().replace("math: 1", "math: 0").replace("math: 3", "math: 0"))
     for target in [each.name for each in CAPABILITIES if each.name != "mds"]:  # which copies samples, and names no stream
         said = world.exported(
-            mix, target, tmp_path / f"out-{target}", capsys, paths=("*=/x/{stream}",), nearest=True, overwrite=True
+            mix, target, world.place(tmp_path, target), capsys, paths=("*=/x/{stream}",), nearest=True, overwrite=True
         )
         text = "".join(Path(file).read_text() for file in said["files"] if not file.endswith((".npy", "index.json")))
         assert "math" in text or any("'math'" in note for note in said["notes"]), target
@@ -163,9 +163,10 @@ def test_a_static_target_says_a_schedule_is_impossible_and_writes_nothing(
     target: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mix = world.write_mix(data, "ramp")
-    said = world.exported(mix, target, tmp_path / "out", capsys, paths=("*=/x/{stream}",))
-    assert said["verdict"] == "impossible" and said["nearest"] and not (tmp_path / "out").exists()
-    said = world.exported(mix, target, tmp_path / "out", capsys, paths=("*=/x/{stream}",), nearest=True)
+    out = world.place(tmp_path, target)
+    said = world.exported(mix, target, out, capsys, paths=("*=/x/{stream}",))
+    assert said["verdict"] == "impossible" and said["nearest"] and not list(tmp_path.iterdir())
+    said = world.exported(mix, target, out, capsys, paths=("*=/x/{stream}",), nearest=True)
     web = next(each for each in said["deviations"] if each["stream"] == "web" and each["phase"] == 1)
     assert said["verdict"] == "impossible" and said["files"] and web["samples"] > 100 and web["share"] > 0.1
 

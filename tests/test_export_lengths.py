@@ -37,8 +37,8 @@ def test_streams_of_several_lengths_are_refused_where_all_are_cut_alike(
 ) -> None:
     mix = mix_of(data, "megatron" if target == "megatron" else "npy", {"web": 8, "code": 16, "math": 8})
     options = {} if target == "megatron" else {"paths": ("*=/data/{stream}",)}
-    said = world.exported(mix, target, tmp_path / "out", capsys, nearest=True, **options)
-    assert said["verdict"] == "impossible" and said["files"] == [] and not (tmp_path / "out").exists()
+    said = world.exported(mix, target, world.place(tmp_path, target), capsys, nearest=True, **options)
+    assert said["verdict"] == "impossible" and said["files"] == [] and not list(tmp_path.iterdir())
     assert "'web' and 'math' has 8 tokens" in said["why"][0] and "'code' 16" in said["why"][0]
     assert "--to mds" in said["nearest"] and "--nearest" not in said["nearest"]
 
@@ -64,7 +64,7 @@ def test_who_plays_samples_as_they_lie_takes_any_length(
     target: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mix = mix_of(data, "npy", {"web": 8, "code": 16, "math": 8})
-    said: dict[str, Any] = world.exported(mix, target, tmp_path / "out", capsys, paths=("*=/data/{stream}",))
+    said: dict[str, Any] = world.exported(mix, target, world.place(tmp_path, target), capsys, paths=("*=/data/{stream}",))
     assert said["files"] and said["verdict"] in ("lossless", "approximated")
 
 

@@ -7,10 +7,12 @@ docs/how-to-install.md say how they come from a registry.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -147,3 +149,9 @@ def test_a_type_checker_outside_sees_the_types(environment: Path, tmp_path: Path
     assert "error" not in found[0] and 'Revealed type is "int"' in found[0].replace("builtins.", "")
     assert 'Revealed type is "int"' in found[1].replace("builtins.", "")
     assert 'Argument 1 to "parse_count" has incompatible type "None"' in found[2] and len(found) == 4
+
+
+def test_every_extra_stands_in_the_page() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    page = (ROOT / "docs/how-to-install.md").read_text()
+    assert set(re.findall(r"`\[(\w+)\]`", page)) == set(extras)

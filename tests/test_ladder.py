@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from rich.console import Console
 
 from curriculum.commands.ladder import Settings, ladder
@@ -28,25 +27,12 @@ from curriculum.proxy.sizes import layer_parameters, parse_sizes
 from curriculum.report.ladder_chart import shown_pairs
 from curriculum.report.ladder_progress import LadderProgress
 from curriculum.search.executor import Outcome
-from curriculum.search.ladder import Ladder, best_trials, check_starts, rungs_of
-from curriculum.search.ladder_statistics import (
-    LadderTables,
-    compare,
-    conclude,
-    correlation,
-    gain_interval,
-    noise_ceiling,
-    regret,
-    reliability,
-    spearman,
-    spearman_brown,
-    top_quartile,
-)
+from curriculum.search.ladder import Ladder, check_starts, rungs_of
+from curriculum.search.ladder_curricula import best_trials
 from curriculum.search.runner import request_of
 from curriculum.search.study_file import load_study
 from curriculum.search.trials import StudyTrials, TrialRecord
 
-FloatArray = NDArray[np.float64]
 STUDY = """\
 version: 1
 name: tiny
@@ -64,138 +50,6 @@ controls: {favour: [arith, icl]}
 space: {knots: 4, rank: 1}
 """
 COMMAND = [sys.executable, "-m", "curriculum.cli", "ladder", "tiny.yaml", "--sizes", "study,10k", "--workers", "1"]
-
-
-def array(*values: float) -> FloatArray:
-    return np.asarray(values, dtype=np.float64)
-
-
-# ---- numbers ----
-
-
-def test_spearman_sees_order_alone_and_shares_ranks_of_ties() -> None:
-    assert spearman(array(1, 2, 3, 4), array(1, 10, 100, 1000)) == pytest.approx(1)
-    assert spearman(array(1, 2, 3, 4), array(4, 3, 2, 1)) == pytest.approx(-1)
-    assert spearman(array(1, 2, 2, 4), array(1, 3, 2, 4)) == pytest.approx(4.5 / np.sqrt(4.5 * 5))  # ranks 1, 2.5, 2.5, 4
-    assert spearman(array(1, 1, 1, 1), array(1, 2, 3, 4)) is None
-    assert spearman(array(1, 2), array(1, 2)) is None
-
-
-def test_the_bootstrap_interval_covers_the_true_correlation_and_narrows_with_more_curricula() -> None:
-    random, covered, widths = np.random.default_rng(0), 0, {12: [0.0], 60: [0.0]}
-    for trial in range(30):
-        for count, found_widths in widths.items():
-            common = random.normal(size=count)
-            found = correlation(common + random.normal(size=count), common + random.normal(size=count), seed=trial)
-            assert found.low is not None and found.high is not None
-            covered += count == 60 and found.low <= 0.483 <= found.high  # Spearman's of normals of correlation 1/2
-            found_widths.append(found.high - found.low)
-    assert covered >= 24
-    assert np.mean(widths[60][1:]) < 0.6 * np.mean(widths[12][1:])
-
-
-def test_few_curricula_have_a_correlation_without_an_interval() -> None:
-    found = correlation(array(1, 2, 3, 4), array(1, 3, 2, 4))
-    assert found.value == pytest.approx(0.8) and found.low is None and found.high is None and found.curricula == 4
-
-
-def test_the_top_quartile_is_chosen_by_the_smaller_sizes_values() -> None:
-    assert top_quartile(np.arange(20.0)).tolist() == [19, 18, 17, 16, 15]
-    assert top_quartile(array(5, 1, 5, 0)).tolist() == [0, 2, 1]  # three at least, equals as they come
-    tables = tables_of({"area": np.stack([noisy(np.arange(16.0)), noisy(np.r_[np.arange(12.0), 8.4, 8.3, 8.2, 8.1])])})
-    found = compare(tables)["pairs"][0]["measures"]["area"]
-    assert found["top_quartile"] == {"value": -1.0, "low": None, "high": None, "n": 4}
-    assert found["spearman"]["value"] > 0.7
-
-
-def test_reliability_is_stepped_up_from_one_seed_to_all() -> None:
-    assert spearman_brown(0.5, 2) == pytest.approx(2 / 3)
-    agreeing = np.stack([np.arange(9.0)] * 3, axis=1)
-    assert reliability(agreeing) == pytest.approx(1)
-    opposed = np.stack([np.arange(9.0), -np.arange(9.0)], axis=1)
-    assert reliability(opposed) == 0
-    assert reliability(agreeing[:, :1]) is None
-    random = np.random.default_rng(1)
-    truth = random.normal(size=4000)
-    half_noise = truth[:, None] + random.normal(size=(4000, 4))
-    assert reliability(half_noise) == pytest.approx(spearman_brown(0.483, 4), abs=0.02)
-
-
-def test_two_sizes_of_perfect_agreement_reach_the_ceiling_and_no_more() -> None:
-    random = np.random.default_rng(2)
-    truth = random.normal(size=4000)
-    small, large = (truth[:, None] + spread * random.normal(size=(4000, 2)) for spread in (1.0, 0.5))
-    ceiling = noise_ceiling(small, large)
-    assert ceiling is not None and ceiling == pytest.approx(spearman(small.mean(axis=1), large.mean(axis=1)), abs=0.03)
-    assert noise_ceiling(small, large[:, :1]) is None
-
-
-def test_regret_is_what_the_pick_loses_against_the_best() -> None:
-    small, large = np.tile(array(0, 3, 2)[:, None], 2), np.tile(array(1.0, 4.0, 6.5)[:, None], 2)
-    found = regret(small, large, 0)
-    assert (found.pick, found.best, found.same_seeds) == (1, 2, False)
-    assert (found.regret, found.gain, found.kept) == pytest.approx((2.5, 5.5, 3.0))
-    assert regret(small[:, :1], large[:, :1], 0).same_seeds
-
-
-def test_regret_does_not_count_the_luck_of_the_best() -> None:
-    """Where curricula are all equal nothing can be lost; choosing and judging on the same seeds would see a loss."""
-    random = np.random.default_rng(3)
-    lost = [regret(random.normal(size=(16, 3)), random.normal(size=(16, 3)), 0) for _ in range(400)]
-    assert abs(np.mean([each.regret for each in lost])) < 0.15
-    alone = [regret(random.normal(size=(16, 1)), random.normal(size=(16, 1)), 0) for _ in range(400)]
-    assert np.mean([each.regret for each in alone]) > 1.5
-
-
-def test_a_gains_interval_pools_the_noise_of_all_curricula() -> None:
-    random, covered, widths = np.random.default_rng(4), 0, []
-    for _ in range(200):
-        table = random.normal(size=(12, 2)) + random.normal(size=2) * 5  # luck that a seed gives to all does not count
-        found = gain_interval(table, 3, 0)
-        covered += found.low <= 0 <= found.high
-        widths.append(found.high - found.low)
-    assert 180 <= covered <= 198
-    assert 3.5 < np.mean(widths) < 5.5  # 2 x 2.2 x 1; two pairs alone would say 25 on average
-    assert not np.isfinite(gain_interval(np.ones((3, 1)), 1, 0).low)
-
-
-@pytest.mark.parametrize(
-    ("gains", "fate"),
-    [((2, 2), "holds"), ((-2, -2), "holds"), ((2, -2), "reversed"), ((2, 0.01), "same sign"), ((2, -0.01), "open"),
-     ((0, 2), "open")],
-)  # fmt: skip
-def test_conclusions_survive_or_do_not(gains: tuple[float, float], fate: str) -> None:
-    tables = [noisy(array(0, gain, 0, 0, 0, 0)) for gain in gains]
-    for table, gain in zip(tables, gains, strict=True):
-        table[1] += gain - table[1].mean() + table[0].mean()
-    if 0 in gains:
-        tables[0][1] = tables[0][0]
-    assert conclude(tables, 1, 0).fate == fate
-
-
-def test_of_losses_less_is_better() -> None:
-    losses = np.stack([noisy(array(3, 1, 2)), noisy(array(3, 2, 1))])
-    found = compare(tables_of({"loss": losses}, named=("c1",)))
-    pair = found["pairs"][0]["measures"]["loss"]
-    assert (pair["pick"], pair["best"]) == ("c1", "c2") and pair["regret"] == pytest.approx(1, abs=0.2)
-    assert found["conclusions"][0]["gain_over_static"]["s0"]["mean"] == pytest.approx(2, abs=0.2)
-    assert found["conclusions"][0]["fate"] == "holds"
-
-
-def noisy(means: FloatArray) -> FloatArray:
-    """Return a table (curricula, 2 seeds) with a little noise that leaves the means alone."""
-    noise = 0.02 * np.random.default_rng(5).normal(size=len(means))
-    return np.stack([means + noise, means - noise], axis=1)
-
-
-def tables_of(values: dict[str, FloatArray], named: tuple[str, ...] = ()) -> LadderTables:
-    sizes, curricula, _ = next(iter(values.values())).shape
-    return LadderTables(
-        sizes=tuple(f"s{number}" for number in range(sizes)),
-        curricula=tuple(f"c{number}" for number in range(curricula)),
-        values=values,
-        named=named,
-    )
 
 
 # ---- a whole ladder ----
@@ -334,8 +188,9 @@ def test_a_mix_file_is_a_curriculum_of_its_name(folder: Path, tmp_path: Path) ->
     study = load_study(folder / "tiny.yaml")
     rungs, runs = rungs_of(study, parse_sizes("study")), folder / "runs"
     streams = list(study.streams)
-    mix = study.mix("won", (Phase(until=Decimal(1), weights={name: Decimal(1) for name in streams}),))
-    replace(mix, samples=2 * mix.samples, seed=5).dump(tmp_path / "won.yaml")
+    assert study.exposure_shares is not None
+    mix = study.mix("won", (Phase(until=Decimal(1), weights=study.exposure_shares),))
+    replace(mix, samples=2 * study.samples, seed=5).dump(tmp_path / "won.yaml")
     made = Ladder(study, rungs, runs=runs, random=2, seeds=1, mixes=[tmp_path / "won.yaml"])
     assert made.named[-1] == "won" and made.curricula["won"].phases == mix.phases
     assert (made.curricula["won"].samples, made.curricula["won"].seed) == (study.samples, study.seed)
@@ -372,7 +227,7 @@ def test_the_best_trials_of_a_search_are_those_that_keep_the_constraints(folder:
         for number, (value, excess) in enumerate(known)
     )  # fmt: skip
     found = StudyTrials(folder=folder, name="tiny", metric="area", streams=(), at_work=None, trials=records)
-    monkeypatch.setattr("curriculum.search.ladder.read_trials", lambda _: found)
+    monkeypatch.setattr("curriculum.search.ladder_curricula.read_trials", lambda _: found)
     assert list(best_trials(folder, 3)) == ["trial-2", "trial-1", "trial-0"]
     study = load_study(folder / "tiny.yaml")
     made = Ladder(study, rungs_of(study, parse_sizes("study")), runs=folder / "runs", random=0, seeds=1, trials=2)

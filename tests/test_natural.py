@@ -18,14 +18,16 @@ from curriculum.proxy.sizes import Size, resized, with_start
 from curriculum.proxy.training import first_model
 from curriculum.search.runner import stream_sizes
 from curriculum.search.study_file import load_study
+from curriculum.streaming.documents import hash_file
 from curriculum.streaming.packing import PackSettings, pack_sources
 from curriculum.streaming.tokenizer import load_tokenizer, train_tokenizer
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "examples" / "natural"), str(ROOT / "examples" / "real_text")]
 
+import made  # noqa: E402
+import practice  # noqa: E402
 import prepare  # noqa: E402
-import starts  # noqa: E402
 import text_families  # noqa: E402
 import text_items  # noqa: E402
 from probes import Corpus, read_stream  # noqa: E402
@@ -154,6 +156,12 @@ def test_items_are_made_once_and_again_for_other_streams(streams: dict[str, Path
     assert {path: (path.stat().st_mtime_ns, path.read_text()) for path in files.values()} == before
     other = text_items.make_items(streams, out.with_name("other"), items=40, seed=1)
     assert all(other[name].read_text() != path.read_text() for name, path in files.items())
+    lost, cut = other["passage-1"], other["binding-2-control"]
+    whole = lost.read_bytes(), cut.read_bytes()
+    lost.unlink()
+    cut.write_bytes(whole[1][:100])
+    text_items.make_items(streams, out.with_name("other"), items=40, seed=1)
+    assert (lost.read_bytes(), cut.read_bytes()) == whole
 
 
 def test_too_little_heldout_text_is_refused(streams: dict[str, Path], tmp_path: Path) -> None:
@@ -162,8 +170,8 @@ def test_too_little_heldout_text_is_refused(streams: dict[str, Path], tmp_path: 
 
 
 def test_practice_shows_what_it_asks_for(streams: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starts, "PRACTICE", 60)
-    folder = starts.practice(tmp_path / "practice", streams)
+    monkeypatch.setattr(practice, "PRACTICE", 60)
+    folder = practice.make_practice(tmp_path / "practice", streams)
     tokens = read_stream_rows(folder)
     assert tokens.shape == (60, 64)
     quotations, names, lists = (tokens[np.arange(60) // 2 % 3 == kind] for kind in range(3))
@@ -171,7 +179,35 @@ def test_practice_shows_what_it_asks_for(streams: dict[str, Path], tmp_path: Pat
     assert all(max(np.bincount(row)) >= 8 for row in names)  # eight mentions end in one word
     assert all(len(set(row[::3].tolist())) == 1 and len(set(row[1::3].tolist())) <= 8 for row in lists)
     stamp = (folder / "index.json").stat().st_mtime_ns
-    assert starts.practice(folder, streams) == folder and (folder / "index.json").stat().st_mtime_ns == stamp
+    assert practice.make_practice(folder, streams) == folder and (folder / "index.json").stat().st_mtime_ns == stamp
+
+
+def test_practice_is_made_again_when_its_rules_changed_or_a_shard_was_lost(
+    streams: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(practice, "PRACTICE", 60)
+    folder = practice.make_practice(tmp_path / "practice", streams)
+    shard, index = folder / "shard.00000.mds", folder / "index.json"
+    whole, digest, stamp = shard.read_bytes(), index.read_bytes(), index.stat().st_mtime_ns
+
+    shard.unlink()
+    assert practice.make_practice(folder, streams) == folder and shard.read_bytes() == whole
+    shard.write_bytes(whole[:-1])
+    practice.make_practice(folder, streams)
+    assert (shard.read_bytes(), index.read_bytes()) == (whole, digest)
+
+    stamp = index.stat().st_mtime_ns
+    (folder / made.RECORD).unlink()  # as from before there was one: the same bytes come out, and lie as they lay
+    practice.make_practice(folder, streams)
+    assert index.stat().st_mtime_ns == stamp and (folder / made.RECORD).exists()
+
+    monkeypatch.setattr(made, "hash_file", lambda path: "edited" if path.name == "practice.py" else hash_file(path))
+    practice.make_practice(folder, streams)  # an edit that changes no sample
+    assert index.stat().st_mtime_ns == stamp and index.read_bytes() == digest
+    monkeypatch.setattr(made, "hash_file", lambda path: "again" if path.name == "practice.py" else hash_file(path))
+    monkeypatch.setattr(practice, "_CHANGES", 0.9)
+    practice.make_practice(folder, streams)
+    assert index.read_bytes() != digest and shard.read_bytes() != whole
 
 
 def read_stream_rows(folder: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
@@ -236,7 +272,7 @@ def test_the_study_asks_graded_families_beside_their_controls(without_data: Path
 def test_a_start_is_trained_once_and_lies_where_the_ladder_looks(
     streams: dict[str, Path], files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(starts, "PRACTICE", 96)
+    monkeypatch.setattr(practice, "PRACTICE", 96)
     monkeypatch.setattr(prepare, "RECIPE", replace(prepare.RECIPE, width=16, heads=1, batch=16))
     (tmp_path / "probes").symlink_to(files["passage-1"].parent)
     prepare.prepare_start(tmp_path, streams, SMALL, samples=256, items=20)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 import struct
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "real_text"))
 import domains
 import download
 import probes
+import study
 
+VERSION = platform.python_version()
 WORDS = [f"{a}{b}" for a in ("ka", "lo", "mi", "su", "te", "vor", "zan") for b in ("", "ra", "n", "kil", "pos", "de")]
 
 
@@ -148,6 +152,59 @@ def test_a_domain_is_written_once_and_again_when_damaged(tmp_path: Path, monkeyp
     assert path.stat().st_mtime_ns == before
     path.write_bytes(whole[:1000])
     assert download.download(tmp_path, ["code"])["code"].read_bytes() == whole
+
+
+def test_a_text_is_made_again_when_what_decides_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    (folder / "module.py").write_text("".join(f"# {n} {'x' * 60}\n\n" for n in range(20_000)))
+    monkeypatch.setattr(download, "standard_library", lambda: folder)
+
+    def made(expected: str) -> bytes:
+        content = download.download(tmp_path, ["code"])["code"].read_bytes()
+        assert capsys.readouterr().err == (f"code: {domains.DOMAINS['code'].package} ({expected})\n" if expected else "")
+        return content
+
+    first = made("not there yet")
+    assert made("") == first
+    monkeypatch.setattr(download, "MOST_BYTES", 1_100_000)
+    assert len(made("most bytes: was 2600000, is 1100000")) < len(first)
+    (folder / "module.py").write_text("".join(f"# {n} {'y' * 60}\n\n" for n in range(20_000)))
+    second = made("")
+    monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
+    third = made(f"Python: was {VERSION}, is 3.99.0")
+    assert third != second and b"yyy" in third
+    domain = domains.DOMAINS["code"]
+    monkeypatch.setitem(domains.DOMAINS, "code", replace(domain, sha256="other"))
+    assert made("package SHA-256: was None, is other") == third
+    monkeypatch.setattr(download, "MOST_CHARACTERS", 10_000)
+    assert made("most characters: was 20000, is 10000") != third
+    (tmp_path / "text" / "code.made_from").write_text("of an older form")
+    made("there is no record of what it was made from")
+    assert made("") and (tmp_path / "text" / "code.jsonl").exists()
+
+
+def test_chunks_shown_twice_follow_their_streams_and_rules(
+    made: tuple[dict[str, Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "REPEATS", 40)
+    streams = list(made[0].values())
+    folder = study.repeated_chunks(tmp_path / "repeats", streams)
+    index, shard = folder / "index.json", folder / "shard.00000.mds"
+    digest, stamp, whole = index.read_bytes(), index.stat().st_mtime_ns, shard.read_bytes()
+    assert study.repeated_chunks(folder, streams) == folder and index.stat().st_mtime_ns == stamp
+    shard.unlink()
+    assert study.repeated_chunks(folder, streams) == folder and shard.read_bytes() == whole
+    monkeypatch.setattr(study, "CHUNK", 16)
+    study.repeated_chunks(folder, streams)
+    assert index.read_bytes() != digest
+    monkeypatch.setattr(study, "CHUNK", 32)
+    study.repeated_chunks(folder, streams)
+    assert index.read_bytes() == digest
+    study.repeated_chunks(folder, streams[:1])
+    assert index.read_bytes() != digest
 
 
 def test_a_registry_that_fails_and_a_wrong_package_are_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,11 +32,18 @@ def test_the_mix_of_the_readme_loads(tmp_path: Path) -> None:
 
 def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    loads, plans = blocks("python")
+    (loads,) = blocks("python")
     scope: dict[str, Any] = {}
     exec(loads, scope)
     assert scope["dataset"].plan.samples == 32_000
     scope["dataset"].close()
+
+
+def test_the_plan_of_the_tutorial_is_the_default_mixs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(), flags=re.DOTALL)
+    (plans,) = [snippet for snippet in snippets if "plan.counts" in snippet]
+    scope: dict[str, Any] = {}
     exec(plans, scope)
     assert len(scope["plan"]) == 32_000 and scope["stream"] in range(5)
 

@@ -245,6 +245,7 @@ def test_what_a_picture_says_is_what_it_was_given() -> None:
 
 def test_effects_of_streams_of_any_name_are_drawn(tmp_path: Path) -> None:
     windows = pd.DataFrame({"stream": ["$\\nothing$", "b"], "effect": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.2, 0.3]})
+    windows["known"] = [0.0, 0.1]
     draw_effects(windows, tmp_path / "effects.svg")
     assert (tmp_path / "effects.svg").stat().st_size > 1000
 

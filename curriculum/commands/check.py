@@ -124,7 +124,7 @@ def _print(console: Console, path: Path, exposure: Exposure, found: Mapping[str,
         f"{exposure.total.stop:,} samples, weights count {mix.unit}, seed {mix.seed}; epochs count from the run's beginning\n",
         markup=False,
     )
-    for table in exposure_tables(exposure):
+    for table in exposure_tables(exposure, console.width):
         console.print(table)
     for name, entry in found.items():
         if entry.size is None:

@@ -7,9 +7,10 @@ table whoever the target is. What cannot be said is not written, unless the user
 from __future__ import annotations
 
 import json
+import keyword
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from curriculum.units import format_seconds
 _ENDLESS = 2**40  # stands for an unknown size: the order between streams does not depend on sizes
 _IMPOSSIBLE = 2
 _PLAIN_SECONDS = 15.0
+_NAMED = 4  # files in a note
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +63,7 @@ def export(path: Path, target_name: str, settings: Settings, *, as_json: bool = 
     with progress_bar() as progress:
         request = _request(mix, found, settings, path, target.capability, progress)
         refused = uneven_lengths(request.sequence_length, _lengths(mix, found)) if target.capability.cuts_alike else None
-        outcome = refused or _with_lost_caps(target.export(request), request)
+        outcome = refused or _with_removed(_with_lost_caps(target.export(request), request), request.output.clear())
     if as_json:
         print(json.dumps(_document(path, request, target.capability, outcome)))
     else:
@@ -87,7 +89,7 @@ def _request(
         mix=mix,
         plan=plan,
         sizes=sizes,
-        output=Output(path=settings.out or default_place(path, capability), overwrite=settings.overwrite),
+        output=Output(path=_place(settings.out, path, capability), overwrite=settings.overwrite),
         places=read_places(settings.paths, mix),
         batch_size=settings.batch_size,
         sequence_length=settings.sequence_length or _shared_length(mix, found),
@@ -119,6 +121,15 @@ def _with_lost_caps(outcome: Outcome, request: Request) -> Outcome:
     return replace(outcome, verdict=verdict, why=(*outcome.why, said))
 
 
+def _with_removed(outcome: Outcome, removed: Sequence[str]) -> Outcome:
+    """Return the outcome with what was cleared away of an earlier export."""
+    if not removed:
+        return outcome
+    shown = ", ".join(removed[:_NAMED]) + (f" and {len(removed) - _NAMED} more" if len(removed) > _NAMED else "")
+    files = "1 file" if len(removed) == 1 else f"{len(removed)} files"
+    return replace(outcome, notes=(*outcome.notes, f"removed {files} of an earlier export: {shown}"))
+
+
 def _is_known(stream: Stream, size: int | None) -> bool:
     return size is not None or stream.subset is not None
 
@@ -141,9 +152,34 @@ def _lengths(mix: Mix, found: Mapping[str, KnownStream]) -> dict[str, int | None
 
 def default_place(path: Path, capability: Capability) -> Path:
     """Return where an export is written if nobody says: in the working folder, named after mix and target."""
-    if capability.suffix == ".py":  # to be imported
-        return Path(re.sub(r"\W", "_", f"{path.stem}_{capability.name}") + ".py")
+    if capability.suffix == ".py":
+        return Path(_importable(f"{path.stem}_{capability.name}") + ".py")
     return Path(f"{path.stem}.{capability.name}{capability.suffix.rstrip('/')}")
+
+
+def _place(out: Path | None, mix: Path, capability: Capability) -> Path:
+    """Return where an export is written. Raises UserError for a name that is none, or a module's that cannot be imported."""
+    if out is None:
+        return default_place(mix, capability)
+    if str(out) == "-":
+        raise UserError(f"--out -: wanted a name, and nothing is printed; try --out {default_place(mix, capability)}")
+    if capability.suffix == ".py" and (out.suffix != ".py" or not _is_importable(out.stem)):
+        stem = out.stem if out.suffix == ".py" else out.name
+        better = out.with_name(_importable(stem) + ".py")
+        raise UserError(f"--out {out}: this target writes a Python module, and {out.name!r} cannot be imported; try {better}")
+    return out
+
+
+def _is_importable(name: str) -> bool:
+    return name.isidentifier() and not keyword.iskeyword(name)
+
+
+def _importable(name: str) -> str:
+    """Return a name as near as can be that Python can import."""
+    word = re.sub(r"\W", "_", name)
+    if word[:1].isdigit():
+        return f"_{word}"
+    return f"{word}_" if keyword.iskeyword(word) else word
 
 
 def _document(path: Path, request: Request, capability: Capability, outcome: Outcome) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Settings:
 
 def import_mix(path: Path, source: str, settings: Settings, *, as_json: bool = False) -> int:
     """Write the mix file; return the exit code. Raises UserError (FileError with file and line), ResourceError."""
+    _check_out(settings.out)
     places = dict(_place(text) for text in settings.paths)
     given = Given(samples=settings.samples, sequence_length=settings.sequence_length, places=places)
     imported = read_mix_of(source, path, given)
@@ -46,6 +47,16 @@ def import_mix(path: Path, source: str, settings: Settings, *, as_json: bool = F
     else:
         _print(settings.out, source, imported)
     return 0
+
+
+def _check_out(out: Path) -> None:
+    if str(out) == "-" or out.is_dir():
+        reason = (
+            "a mix names its streams from the folder it lies in, so it is not printed"
+            if str(out) == "-"
+            else "this is a folder"
+        )
+        raise UserError(f"--out {out}: wanted the mix file to write, and {reason}; try --out mixes/imported.yaml")
 
 
 def _document(out: Path, source: str, imported: Imported) -> dict[str, Any]:

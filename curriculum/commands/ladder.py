@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from curriculum.report.ladder_chart import ladder_drawing, ladder_markdown
 from curriculum.report.ladder_progress import LadderProgress
 from curriculum.search.folder import write_json
 from curriculum.search.ladder import Ladder, LadderRow, Rung, row_as_json, rungs_of
+from curriculum.search.ladder_baseline import COUNTED
 from curriculum.search.ladder_statistics import compare
 from curriculum.search.observer import Observer
 from curriculum.search.study import Study
@@ -28,6 +32,7 @@ from curriculum.units import format_count, format_seconds
 INTERRUPTED = 130
 _HERE = "a core of this machine"
 _ANYWHERE = "{size}"
+_UNCOUNTED = "Not counted: the checkpoints that runs begin from, made once a size."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +45,7 @@ class Settings:
     trials: int = 0
     mixes: tuple[Path, ...] = ()
     starts: str | None = None
+    tail: float | None = None
     runs: Path = Path("runs")
     out: Path | None = None
     workers: int | None = None
@@ -61,6 +67,11 @@ def ladder(study_path: Path | None, settings: Settings, *, as_json: bool = False
         rungs = rungs_of(study, sizes, settings.starts or (_ANYWHERE if study.recipe.start is not None else None))
         return _announce(_made(study, settings, rungs, None), settings, as_json=as_json)
     rungs = rungs_of(study, sizes, settings.starts)
+    if len(rungs) < 2:
+        raise UserError(
+            f"--sizes: wanted at least two sizes to compare, got {settings.sizes} alone; name another, such as study,1M "
+            "(a plan, --dry-run, may have one)"
+        )
     planned = _made(study, settings, rungs, None)
     shape = _shape(planned)
     runs = {rung.recipe: len(planned.curricula) * settings.seeds for rung in rungs}
@@ -78,12 +89,17 @@ def ladder(study_path: Path | None, settings: Settings, *, as_json: bool = False
         return INTERRUPTED
     document = _document(made, rows, failed, shape)
     folder = settings.out or made.place.path
-    text = _write(document, rows, folder)
+    text = _write(document, folder)
     print(json.dumps(document, indent=1) if as_json else f"{text}\nWritten to {folder}: ladder.json, .csv, .md, .svg, .png")
     return 0
 
 
 def _check(settings: Settings) -> None:
+    if settings.price is not None and not 0 <= settings.price < inf:
+        raise UserError(f"--price: wanted US dollars an hour, 0 or more, got {settings.price}")
+    if settings.tail is not None and not 0 < settings.tail < 1:
+        raise UserError(f"--tail: wanted a share of the run above 0 and below 1, got {settings.tail}")
+    _check_out(settings.out)
     given = {"--price": settings.price, "--device": settings.device, "--utilisation": settings.utilisation}
     if not settings.dry_run:
         alone = next((name for name, value in given.items() if value is not None), None)
@@ -91,6 +107,15 @@ def _check(settings: Settings) -> None:
             raise UserError(f"{alone} is for a plan; add --dry-run, or leave it out")
     if settings.utilisation is not None and (settings.device or "cpu").lower() == "cpu":
         raise UserError("--utilisation is of a device elsewhere; name it with --device, or leave it out: this machine is timed")
+
+
+def _check_out(out: Path | None) -> None:
+    """Raise UserError, before anything is trained, where tables cannot be written to `out`."""
+    there = None if out is None else next((place for place in (out, *out.absolute().parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise UserError(f"--out: wanted a folder, got {out}, where {there} is a file; give another")
+    if there is not None and not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--out: {there} cannot be written; give another folder")
 
 
 def _made(study: Study, settings: Settings, rungs: Sequence[Rung], observer: Observer | None) -> Ladder:
@@ -102,6 +127,7 @@ def _made(study: Study, settings: Settings, rungs: Sequence[Rung], observer: Obs
         seeds=settings.seeds,
         trials=settings.trials,
         mixes=settings.mixes,
+        tail=None if settings.tail is None else Decimal(str(settings.tail)),
         workers=settings.workers,
         observer=observer,
     )
@@ -119,12 +145,23 @@ def _document(made: Ladder, rows: Sequence[LadderRow], failed: Mapping[str, str]
         "folder": str(made.place.path),
         "samples": made.study.samples,
         "seeds": made.seeds,
+        "tail": None if made.tail is None else float(made.tail),
+        "counting": _counting(made),
         "sizes": [_size(rung, shape) | {"seconds": _mean_seconds(rows, rung)} for rung in made.rungs],
         "curricula": list(tables.curricula),
         "failed": dict(failed),
         **compare(tables),
         "rows": [row_as_json(row) for row in rows],
     }
+
+
+def _counting(made: Ladder) -> dict[str, Any] | None:
+    """Return what the predictor that trains nothing counts, and what it finds of every curriculum."""
+    counted = made.counted()
+    if counted is None:
+        return None
+    shares = {name: round(share, 6) for name, share in counted.items()}
+    return {"counts": COUNTED, "favoured": list(made.study.favour), "shares": shares}
 
 
 def _mean_seconds(rows: Sequence[LadderRow], rung: Rung) -> float:
@@ -148,20 +185,28 @@ def _size(rung: Rung, shape: RunShape) -> dict[str, Any]:
     }
 
 
-def _write(document: Mapping[str, Any], rows: Sequence[LadderRow], folder: Path) -> str:
+def _write(document: Mapping[str, Any], folder: Path) -> str:
     """Write all files of a ladder; return its Markdown."""
     from curriculum.report.figures_style import save
 
-    text = ladder_markdown(document, "ladder.svg")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame([row_as_json(row) for row in rows]).to_csv(folder / "ladder.csv", index=False)
-        save(ladder_drawing(document), folder)
+        write_json(folder / "ladder.json", document)  # first: whatever may go wrong in words and pictures, numbers are kept
+        _frame(document).to_csv(folder / "ladder.csv", index=False)
+        text = ladder_markdown(document, "ladder.svg")
         (folder / "ladder.md").write_text(text, encoding="utf-8")
-        write_json(folder / "ladder.json", document)
+        save(ladder_drawing(document), folder)
     except OSError as error:
         raise ResourceError(f"could not write {folder}: {error.strerror or error}; make room, or give another --out") from error
     return text
+
+
+def _frame(document: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the measured rows, with what is counted of their curricula, where something is."""
+    rows = pd.DataFrame(document["rows"])
+    if document["counting"] is not None:
+        rows["favoured_late"] = rows["curriculum"].map(document["counting"]["shares"])
+    return rows
 
 
 def _announce(made: Ladder, settings: Settings, *, as_json: bool) -> int:
@@ -202,7 +247,32 @@ def plan_of(made: Ladder, device: Device | None, price: float | None) -> dict[st
         "device_hours": hours,
         "money": None if price is None else price * hours,
         "workers": made.workers if device is None else None,
+        "starts": _starts(made, parts.shape, sizes),
     }
+
+
+def _starts(made: Ladder, shape: RunShape, sizes: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return what the checkpoints cost from which runs begin, which the plan leaves out; None where they begin from none.
+
+    A start is taken to be as long as the study's own, and to be fed samples such as a run's; its readings are left out.
+    """
+    if made.study.recipe.start is None and made.rungs[0].recipe.start is None:
+        return None
+    trained = trained_samples(made.study.recipe.start)
+    if trained is None:
+        return {"samples": None, "sizes": []}
+    as_runs = trained / (shape.steps * shape.batch.rows)
+    flops = {size["name"]: size["training_flops"] * as_runs for size in sizes}
+    seconds = {size["name"]: size["seconds"] * flops[size["name"]] / size["flops"] for size in sizes}
+    return {"samples": trained, "sizes": [{"name": name, "flops": flops[name], "seconds": seconds[name]} for name in flops]}
+
+
+def trained_samples(start: Path | None) -> int | None:
+    """Return how many samples a checkpoint was trained on, None where it does not say."""
+    try:
+        return None if start is None else int(json.loads((start / "state.json").read_text())["position"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _plan_words(plan: Mapping[str, Any]) -> str:
@@ -222,7 +292,19 @@ def _plan_words(plan: Mapping[str, Any]) -> str:
     rows = [(*head, *priced), *(_plan_row(size, plan["price"]) for size in plan["sizes"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*lines, "", _plan_total(plan)])
+    return "\n".join([*lines, "", _plan_total(plan), *_start_words(plan["starts"])])
+
+
+def _start_words(starts: Mapping[str, Any] | None) -> list[str]:
+    if starts is None:
+        return []
+    if starts["samples"] is None:
+        return [f"{_UNCOUNTED} How long they were trained is not known here."]
+    listed = ", ".join(f"{of['name']} {of['flops']:.3g} FLOPs ({format_seconds(of['seconds'])})" for of in starts["sizes"])
+    return [
+        f"{_UNCOUNTED} One of {starts['samples']:,} samples, as the study's, takes about (the same formula, without readings): "
+        f"{listed}."
+    ]
 
 
 def _plan_row(size: Mapping[str, Any], price: float | None) -> tuple[str, ...]:

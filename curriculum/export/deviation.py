@@ -3,8 +3,9 @@
 Idea: both are compared as curves. What each stream has given since the run began is exact on our side
 (`plan.counts`) and piecewise linear in expectation on theirs, so the largest difference is looked for at phase ends,
 stage ends and some points between; momentary shares are linear on our side and constant on theirs, so their largest
-difference lies at the ends of a stage. Alternatives: totals alone, under which a ramp and its mean look alike. The
-price: between the points looked at, a rounding of one sample can hide.
+difference lies at the ends of a stage. They are shares of a batch: where a stage is cut two samples off a phase's end, the
+batch there differs by two samples, not by all that sets the phases apart. Alternatives: totals alone, under which a ramp
+and its mean look alike. The price: between the points looked at, a rounding of one sample can hide.
 
 What is random is said apart, as a standard deviation: `drawn`, where every sample's stream is drawn anew (variance
 n p (1 - p)), `dealt`, where a deck of known counts is shuffled (only a deck cut by a phase end varies: hypergeometric).
@@ -43,7 +44,7 @@ def deviations(
             planned=planned[name],
             expected=_given(stages, name, start, stop),
             samples=_largest_lag(ours, stages, name, points[number]),
-            share=_largest_share(request.mix, request.mix.phases[number - 1], stages, name, start, stop),
+            share=_largest_share(request, number, stages, name, start, stop),
             spread=sqrt(_variance(stages, name, start, stop, randomness, deck)),
         )
         for number, start, stop, planned in _phases(request.plan)
@@ -100,16 +101,17 @@ def _largest_lag(ours: Counts, stages: Sequence[Stage], name: str, points: Seque
     return max(abs(ours(point)[name] - _given(stages, name, 0, point)) for point in points)
 
 
-def _largest_share(mix: Mix, phase: Phase, stages: Sequence[Stage], name: str, start: int, stop: int) -> float:
-    found = 0.0
+def _largest_share(request: Request, number: int, stages: Sequence[Stage], name: str, start: int, stop: int) -> float:
+    found, phase = 0.0, request.mix.phases[number - 1]
     for stage in stages:
         low, high = max(stage.start, start), min(stage.stop, stop)
         if low >= high:
             continue
         theirs = stage.amounts[name] / stage.samples
+        part = min(1.0, (high - low) / (request.batch_size or 1))
         for position in (low, high):
-            ours = sample_shares(mix, phase, Fraction(position - start, stop - start))[name]
-            found = max(found, abs(ours - theirs))
+            ours = sample_shares(request.mix, phase, Fraction(position - start, stop - start))[name]
+            found = max(found, abs(ours - theirs) * part)
     return found
 
 

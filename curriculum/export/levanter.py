@@ -12,7 +12,7 @@ Checked with marin-levanter 0.2.20 (levanter/data/mixture.py). Levanter's own re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import groupby, pairwise
 from math import floor, lcm
@@ -25,11 +25,13 @@ from curriculum.export.deviation import deviations, largest
 from curriculum.export.layout import Inline, head_of, yaml_text
 from curriculum.export.places import ignored_orders, place_of
 from curriculum.export.staircase import RAMP_STEPS, Stage, in_batches, left_over, staircase, starved
-from curriculum.export.target import Outcome, Request
+from curriculum.export.target import Deviation, Outcome, Request
 from curriculum.plan.schedule import phase_ends
 
 _BLOCK = 2048  # Levanter's default
 _LARGEST_BLOCK = 2**16
+_SMALLEST_BLOCK = 16  # that is proposed
+_LARGE_SHARE = 0.05  # of the batch: from here on a smaller block is proposed
 _TINY = 1e-6  # what floats leave of a whole number
 
 
@@ -39,14 +41,7 @@ def export(request: Request) -> Outcome:
     if block >= _LARGEST_BLOCK:
         raise UserError(f"--block-size: Levanter wants a block below {_LARGEST_BLOCK}, got {block}")
     stop = in_batches(request.plan.samples, batch)
-    steps = request.whole("ramp_steps", RAMP_STEPS)
-    unit = lcm(batch, block)
-    ideal = tuple(
-        _due(request, stage)
-        for stage in staircase(request.mix, request.plan, unit=unit, stop=stop, ramp_steps=steps, static_steps=steps)
-    )
-    ideal, counts = merged(ideal, block_counts(ideal, block))
-    stages = tuple(_realised(stage, count, block) for stage, count in zip(ideal, counts, strict=True))
+    stages, counts = _stages(request, batch, block)
     starving = starved(request.mix, request.plan, stages)
     if starving and not request.nearest:
         return _impossible(starving, block)
@@ -56,15 +51,56 @@ def export(request: Request) -> Outcome:
         verdict="impossible" if starving else "approximated",
         why=(
             *_starving(starving, block),
-            *_coarse(request, unit),
+            *_coarse(request, lcm(batch, block)),
             largest(found),
             "the order inside a block and inside a stream is Levanter's shuffle",
         ),
         deviations=found,
         files=(path,),
         use=f"merge {path.name} into the config of levanter.main.train_lm; its caches must lie where `cache_dir` says",
-        notes=ignored_orders(request.mix) + left_over(request.plan.samples, stop),
+        notes=ignored_orders(request.mix)
+        + left_over(request.plan.samples, stop)
+        + _smaller_block(request, found, batch, block),
     )
+
+
+def _stages(request: Request, batch: int, block: int) -> tuple[tuple[Stage, ...], list[dict[str, int]]]:
+    """Return the stages as Levanter will play them, and each one's samples of every stream in a block."""
+    unit, steps = lcm(batch, block), request.whole("ramp_steps", RAMP_STEPS)
+    stop = in_batches(request.plan.samples, batch)
+    found = staircase(request.mix, request.plan, unit=unit, stop=stop, ramp_steps=steps, static_steps=steps)
+    due = tuple(_due(request, stage) for stage in found)
+    due, counts = merged(due, block_counts(due, block))
+    return tuple(_realised(stage, count, block) for stage, count in zip(due, counts, strict=True)), counts
+
+
+def _smaller_block(request: Request, found: Sequence[Deviation], batch: int, block: int) -> tuple[str, ...]:
+    """Return as a note the largest smaller block whose shares stray little, else the best one if it halves them."""
+    share, best = _largest_share(found), None
+    if share <= _LARGE_SHARE:
+        return ()
+    for size in _halves(block):
+        stages, _ = _stages(request, batch, size)
+        if starved(request.mix, request.plan, stages):
+            break
+        tried = deviations(request, stages, randomness="dealt", deck=size)
+        if best is None or _largest_share(tried) < _largest_share(best[1]):
+            best = size, tried
+        if _largest_share(tried) <= _LARGE_SHARE:
+            break
+    if best is None or _largest_share(best[1]) > max(_LARGE_SHARE, share / 2):
+        return ()
+    strays = f"blocks of {block} samples stray by {100 * share:.2g} % of the batch"
+    return (f"{strays}; try --block-size {best[0]}: {largest(best[1])}",)
+
+
+def _halves(block: int) -> Iterator[int]:
+    while (block := block // 2) >= _SMALLEST_BLOCK:
+        yield block
+
+
+def _largest_share(found: Sequence[Deviation]) -> float:
+    return max(each.share for each in found)
 
 
 def _due(request: Request, stage: Stage) -> Stage:

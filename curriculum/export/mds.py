@@ -22,13 +22,13 @@ import numpy as np
 from curriculum.errors import ChangedError, UserError
 from curriculum.export.deviation import exact
 from curriculum.export.output import check_room, full_disk_said
+from curriculum.export.record import RECORD, is_list
 from curriculum.export.target import Outcome, Request
 from curriculum.mix import write_atomically
 
 _PART_BYTES = 1 << 28
 _LEAST_PART, _LARGEST_PART = 256, 65_536  # samples
 _AT_ONCE = 1024
-_RECORD = "export.json"
 
 
 def export(request: Request) -> Outcome:
@@ -113,10 +113,12 @@ def _begin(request: Request, folder: Path, played: Any, columns: dict[str, str],
         "columns": columns,
         "samples_per_part": per_part,
     }
-    path = folder / _RECORD
+    path = folder / RECORD
     was = _read_record(path)
     if was == record:
         return
+    if is_list(was):
+        raise UserError(f"{folder} holds an export to another target; give another place with --out, or remove it first")
     if path.exists() and not request.output.overwrite:
         changed = ", ".join(key for key in record if was.get(key) != record[key])
         raise ChangedError(
@@ -125,9 +127,17 @@ def _begin(request: Request, folder: Path, played: Any, columns: dict[str, str],
     if folder.exists() and any(folder.iterdir()) and not path.exists():
         raise UserError(f"{folder} is not empty and was not written by this command; give another place with --out")
     with full_disk_said(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        _clear(folder)
+        folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(record, indent=1))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what this target writes, and nothing else; the record goes last, so that a stopped removal can go on."""
+    (folder / "index.json").unlink(missing_ok=True)
+    for part in (*folder.glob("part-" + "[0-9]" * 5), *folder.glob(".part-*.part")):
+        shutil.rmtree(part)
+    (folder / RECORD).unlink(missing_ok=True)
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Idea: everything is written beside its place and moved there when it is complete, so a full disk or a killed process
 leaves the old file or none. What exists stays, unless it is the same already or the user said --overwrite; so a command
-that is run twice is not an error. The price is that large arrays need their space twice while they are replaced.
+that is run twice is not an error. Under --overwrite what an earlier export wrote into the folder, and this one does not, is
+removed (curriculum.export.record). The price is that large arrays need their space twice while they are replaced.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curriculum.errors import ResourceError, UserError
+from curriculum.export.record import clear, enter
 from curriculum.mix import write_atomically
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -37,8 +39,11 @@ class Output:
     def text(self, content: str, name: str | None = None) -> Path:
         """Write a text file: the place itself, or `name` in it. Raises UserError (other content there), ResourceError."""
         path = self._place(name)
-        if not self._holds(path, content):
+        holds = self._holds(path, content)
+        if not holds:
             self._refuse_existing(path)
+        self._enter(name)
+        if not holds:
             write_atomically(path, content)
         self.written.append(path)
         return path
@@ -62,12 +67,26 @@ class Output:
                 for path, part in temporary.items():
                     if not (path.exists() and filecmp.cmp(path, part, shallow=False)):
                         self._refuse_existing(path)
+                self._enter(*kinds)
                 for path, part in temporary.items():
                     part.replace(path)
             finally:
                 for part in temporary.values():
                     part.unlink(missing_ok=True)
         self.written.extend(places)
+
+    def clear(self) -> tuple[str, ...]:
+        """Remove what earlier exports wrote into the folder and this one did not, if --overwrite is given; return the names."""
+        if not self.overwrite or not self.written or self.written == [self.path]:
+            return ()
+        with full_disk_said(self.path):
+            return clear(self.path, [str(path.relative_to(self.path)) for path in self.written])
+
+    def _enter(self, *names: str | None) -> None:
+        """Enter files of a folder in its list; a single file has none."""
+        found = [name for name in names if name is not None]
+        if found:
+            enter(self.path, found, overwrite=self.overwrite)
 
     def _place(self, name: str | None) -> Path:
         if name is None:

@@ -62,7 +62,7 @@ class Deviation:
     planned:   samples that the plan gives in the phase
     expected:  samples that the target's loader is expected to give
     samples:   largest difference between what both have given since the run began, at any point of the phase
-    share:     largest difference between both momentary shares, at any point of the phase
+    share:     largest difference between both momentary shares of a batch, at any point of the phase
     spread:    one standard deviation of `expected`, where the target draws or shuffles at random; else 0
     """
 

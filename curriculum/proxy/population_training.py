@@ -27,6 +27,7 @@ from curriculum.proxy.population_checkpoint import load_population, save_populat
 from curriculum.proxy.population_model import ProxyStack, asked_columns, stack_losses
 from curriculum.proxy.population_readings import Questions, read_members
 from curriculum.proxy.recipe import Recipe
+from curriculum.proxy.start import check_start
 from curriculum.proxy.training import Progress, context_of, diverged, first_model, losses_due, one_thread
 from curriculum.streaming import StreamingDataset
 
@@ -151,6 +152,8 @@ class _Loop:
             check_continuations(suite, vocabulary=vocabulary, context=context)
         self.questions = Questions(probes=probes, suites=suites, heldout=heldout_batches(members[0].mix))
         self.device = torch.device(computing.device)
+        for member in members:
+            check_start(member.recipe.start, member.mix, context=context)
         models = [first_model(each.recipe, seed=each.seed, vocabulary=vocabulary, context=context) for each in members]
         self.stack = ProxyStack.of(models, self.device)
         self.optimizer = StackOptimizer(self.stack, [each.recipe for each in members])

@@ -28,6 +28,7 @@ from curriculum.proxy.feed import Batch, batches, heldout_batches, vocabulary_of
 from curriculum.proxy.mixture import balance_loss, recorded_routing
 from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.recipe import Recipe
+from curriculum.proxy.start import check_start
 from curriculum.proxy.stopping import StopRule
 from curriculum.streaming import StreamingDataset
 from curriculum.units import keyed_seed
@@ -180,6 +181,7 @@ class _Loop:
         self.recipe, self.steps, self.probes, self.suites, self.kept = recipe, steps, probes, suites, kept
         for suite in suites:
             check_continuations(suite, vocabulary=vocabulary_of(mix), context=context)
+        check_start(recipe.start, mix, context=context)
         self.tokenizer = tokenizer_of(mix)
         self.model = first_model(recipe, seed=seed, vocabulary=vocabulary_of(mix), context=context)
         self.optimizer = torch.optim.AdamW(

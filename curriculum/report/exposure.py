@@ -19,6 +19,8 @@ from curriculum.plan import Plan
 from curriculum.plan.schedule import proportions
 from curriculum.units import format_count
 
+_GAP = 2  # columns of the terminal between two of a table
+_SHORTEST_NAME = 6
 MANY_EPOCHS = 4  # up to here repeated data is nearly as good as new (Muennighoff et al., 2023)
 
 
@@ -161,8 +163,13 @@ def run_shares(plan: Plan, columns: int) -> list[list[float]]:
     return shares
 
 
-def exposure_tables(exposure: Exposure) -> Iterator[Table]:
-    """Yield a table for each phase and one for the whole run."""
+def exposure_tables(exposure: Exposure, width: int) -> Iterator[Table]:
+    """Yield a table for each phase and one for the whole run, for a terminal of `width` columns."""
+    for table in _tables(exposure):
+        yield _with_whole_words(table, width)
+
+
+def _tables(exposure: Exposure) -> Iterator[Table]:
     start = 0.0
     for number, (phase, part) in enumerate(zip(exposure.mix.phases, exposure.phases, strict=True), start=1):
         stop = float(phase.until) if phase.until is not None else part.stop / exposure.total.stop
@@ -202,9 +209,20 @@ def _total_table(exposure: Exposure) -> Table:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    return table
+
+
+def _with_whole_words(table: Table, width: int) -> Table:
+    """Let names give way to headers and numbers, where there is room for these; else all fold, and nothing is cut off."""
+    needed = [max(map(len, (str(column.header), *map(str, column.cells)))) for column in table.columns[1:]]
+    if sum(needed) + _GAP * len(table.columns) + _SHORTEST_NAME <= width:
+        for column, least in zip(table.columns[1:], needed, strict=True):
+            column.min_width = least
     return table
 
 

@@ -7,6 +7,7 @@ against the largest: that is the step which somebody with a small proxy takes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 Document = Mapping[str, Any]
 _WORDS = {"time_general": "time general", "area": "area", "final_margin": "final margin", "loss": "mean loss"}
 _FATES = {
-    "holds": "holds: the same sign at every size, each interval without zero",
-    "same sign": "same sign: at every size, but not beyond the noise at each",
-    "open": "open: signs differ, but not beyond the noise at both",
+    "holds": "holds: one sign at every size, each interval without zero",
+    "fades": "fades: beyond the noise at a smaller size, and less at the largest (the intervals are disjoint)",
+    "unconfirmed": "unconfirmed: beyond the noise at a smaller size, not at the largest, nor shown to be less there",
+    "appears": "appears: beyond the noise at the largest size, not at every smaller one",
+    "open": "open: not beyond the noise at any size",
     "reversed": "reversed: beyond the noise at two sizes, with opposite signs",
     "no interval": "no interval: one seed alone",
 }
+_RANDOM = re.compile(r"random-\d+")
 
 
 def measures_of(document: Document) -> list[str]:
@@ -79,7 +83,7 @@ def _kinds(document: Document) -> list[tuple[str, str, str, list[str]]]:
     """Return label, colour, marker and names of each kind of curriculum that there is."""
     names = document["curricula"]
     found = [
-        ("random", BLANK, "o", [name for name in names if name.startswith("random-")]),
+        ("random", BLANK, "o", [name for name in names if _RANDOM.fullmatch(name)]),
         ("found by the search", LEADER, "^", [name for name in names if name.startswith("trial-")]),
         ("static", INK, "s", [name for name in names if name == "static"]),
     ]
@@ -113,21 +117,39 @@ def ladder_markdown(document: Document, picture: str | None = None) -> str:
         f"{len(document['curricula'])} curricula of the study `{document['study']}` at {len(document['sizes'])} sizes, "
         f"{seeds} seed{'' if seeds == 1 else 's'} each, {document['samples']:,} samples a run, probe items no search has seen."
     )
+    if document["tail"] is not None:
+        head += f" The last {document['tail']:.0%} of every run is the same for all, and what is measured is that part alone."
     parts = [f"# Ladder of {document['study']}", head, _sizes_table(document)]
     parts += [f"![Curricula at one size against another]({picture})"] if picture else []
-    parts += ["## How far a size foretells another", _pairs_table(document), _NOTES]
+    parts += ["## How far a size foretells another", _pairs_table(document), _notes(document)]
     parts += ["## What becomes of conclusions", _conclusions_table(document), _fates(document)]
     parts += _failures(document)
     return "\n\n".join(parts) + "\n"
 
 
 _NOTES = (
-    "Rank correlation is Spearman's over curricula, with a 95 % bootstrap interval over curricula (n of them). Top quartile: "
-    "the same among those that the smaller size ranks highest. Ceiling: what noise between seeds would leave of a perfect "
-    "agreement. Regret: what the smaller size's pick loses at the larger size against the larger size's own best, judged on "
-    "seeds that chose neither; below zero the pick was luckier. Beside it what that best gains over static. A star: one seed "
-    "chose and judged."
+    "Rank correlation is Spearman's over curricula, with a 95 % bootstrap interval over curricula (n of them; none below "
+    "eight, nor where all ranks agree). Top quartile: the same among those that the smaller size ranks highest. Ceiling: what "
+    "noise between seeds would leave of a perfect agreement; a seed in which all curricula are alike counts as agreeing with "
+    "none. Regret: what the smaller size's pick loses at the larger size against the larger size's own best, judged on each "
+    "seed in turn by what the others chose, with a 95 % t interval over judging seeds, as if they were independent (who "
+    "chooses for one chooses for the next, so that it is rather too narrow); below zero the pick was luckier. Beside it what "
+    "that best gains over static. A star: one seed chose and judged. Saturated: more than half of a size's runs have one and "
+    "the same value, among which there is nothing to rank."
 )
+
+
+def _notes(document: Document) -> str:
+    counting = document["counting"]
+    if counting is None:
+        return f"{_NOTES} Counting alone: the study favours no streams, so that there is nothing to count."
+    part = "the run" if document["tail"] is None else "what comes before the common tail"
+    return (
+        f"{_NOTES} Counting alone: the rank correlation of the larger size's values with the share of favoured data "
+        f"({', '.join(counting['favoured'])}) in the last quarter of {part}, for which nothing is trained. A proxy is worth "
+        "training where it is ahead of that: by its rank correlation less the count's, whichever sign that one has (interval "
+        "by the same bootstrap)."
+    )
 
 
 def _sizes_table(document: Document) -> str:
@@ -153,20 +175,42 @@ def _pairs_table(document: Document) -> str:
     rows = [
         (
             f"{pair['small']} to {pair['large']}",
-            _WORDS[measure],
+            _WORDS[measure] + _saturated(document, measure, pair),
             f"{_correlation(of['spearman'])} (n {of['spearman']['n']})",
+            "-" if of["counting"] is None else _correlation(of["counting"]),
+            "-" if of["counting"] is None else _correlation(of["ahead_of_counting"]),
             f"{_correlation(of['top_quartile'])} (n {of['top_quartile']['n']})",
             _share(of["noise_ceiling"]),
             of["pick"],
             of["best"],
-            f"{of['regret']:.3f}{'*' if of['judged_on_choosing_seed'] else ''}",
-            f"{of['best_over_static']:.3f}",
+            _regret(of),
+            f"{of['best_over_static']:.4f}",
         )
         for pair in document["pairs"]
         for measure, of in pair["measures"].items()
     ]
-    head = ("sizes", "measure", "rank correlation", "top quartile", "ceiling", "pick", "best", "regret", "best over static")
-    return _table(head, rows)
+    counting = ("counting alone: share of favoured data in the last quarter", "proxy ahead of counting by")
+    rest = ("top quartile", "ceiling", "pick", "best", "regret", "best over static")
+    return _table(("sizes", "measure", "rank correlation", *counting, *rest), rows)
+
+
+def _saturated(document: Document, measure: str, pair: Mapping[str, Any]) -> str:
+    """Return the words for the sizes of a pair at which most runs have one and the same value; none, nothing."""
+    found = [(size, document["saturation"][size][measure]) for size in (pair["small"], pair["large"])]
+    words = [f"at {size} saturated: {of['alike']} of {of['runs']} runs alike" for size, of in found if _is_saturated(of)]
+    return f" ({'; '.join(words)})" if words else ""
+
+
+def _is_saturated(of: Mapping[str, Any]) -> bool:
+    return bool(2 * of["alike"] > of["runs"])
+
+
+def _regret(of: Mapping[str, Any]) -> str:
+    if of["judged_on_choosing_seed"]:
+        return f"{of['regret']:.4f}*"
+    if not of["picks_differ"]:
+        return f"{of['regret']:.4f} (one pick)"
+    return f"{of['regret']:+.4f} [{of['regret_low']:+.4f}, {of['regret_high']:+.4f}]"
 
 
 def _conclusions_table(document: Document) -> str:

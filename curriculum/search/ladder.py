@@ -9,6 +9,10 @@ of every size goes first, which tells how long the others will take; then size b
 looked at early.
 
     <runs>/<study>-ladder/<size>-<curriculum>-s<seed>-<hash>/
+    <runs>/<study>-ladder-tail0.2/<size>-<curriculum>-tail0.2-s<seed>-<hash>/
+
+With a tail every curriculum plays its order before the last share of the run, which is the same for all, and is measured in
+that share alone: what of an order outlives it.
 
 The price: equal samples mean that a large proxy is as far from its compute-optimal end as its size is; whether the order of
 curricula holds when it is trained for longer, a ladder of equal exposure does not say.
@@ -19,6 +23,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +33,21 @@ from curriculum.errors import DataError, RunError, UserError
 from curriculum.mix import Mix
 from curriculum.probe.specification import PROOF_DRAW
 from curriculum.proxy.recipe import Recipe
-from curriculum.proxy.run import RunRequest
-from curriculum.proxy.sizes import Size, resized, with_start
+from curriculum.proxy.run import RunRequest, RunResult
+from curriculum.proxy.sizes import Size, layer_parameters, resized, with_start
 from curriculum.search.executor import Outcome
 from curriculum.search.folder import StudyFolder, write_json
 from curriculum.search.interrupts import Interrupts
+from curriculum.search.ladder_baseline import favoured_late
+from curriculum.search.ladder_curricula import (
+    STATIC,
+    best_trials,
+    check_exposure,
+    named_mixes,
+    of_study,
+    random_name,
+    with_tail,
+)
 from curriculum.search.ladder_statistics import LadderTables
 from curriculum.search.objective import Score, score_run
 from curriculum.search.observer import Observer, Silent
@@ -42,12 +57,10 @@ from curriculum.search.runner import Runner, stream_sizes
 from curriculum.search.space import SearchSpace
 from curriculum.search.study import HAND_MADE, Study
 from curriculum.search.target import subset_sizes, with_target
-from curriculum.search.trials import TrialRecord, read_trials
 from curriculum.search.workers import Workers
 from curriculum.units import keyed_seed
 
 FOLDER = "ladder"
-STATIC = "static"
 _RECORD = "trained.json"
 _LEAST_CURRICULA = 3
 _SHAPE = ("layers", "width", "heads")
@@ -79,7 +92,10 @@ class LadderRow:
 
 
 def rungs_of(study: Study, sizes: Sequence[Size], starts: str | None = None) -> tuple[Rung, ...]:
-    """Return the study's recipe at every size. Raises UserError for a study of its own trainer, and as `sizes` does."""
+    """Return the study's recipe at every size, those of fewer parameters first, however they are named.
+
+    Raises UserError for a study of its own trainer, and as `sizes` does.
+    """
     if study.command is not None:
         raise UserError(
             f"the study {study.name!r} trains by a command, whose model curriculum cannot resize; wanted a study with `proxy: "
@@ -94,11 +110,16 @@ def rungs_of(study: Study, sizes: Sequence[Size], starts: str | None = None) -> 
                 f"--sizes: {alike} and {size.name} are one proxy ({_listed(_shape_of(recipe))}); leave one of them out"
             )
         rungs.append(Rung(size=size, recipe=with_start(recipe, size, starts)))
-    return tuple(rungs)
+    return tuple(sorted(rungs, key=lambda rung: rung.recipe.layers * layer_parameters(rung.recipe)))
 
 
-def check_starts(rungs: Sequence[Rung]) -> None:
-    """Raise DataError where a rung's checkpoint is missing or of another shape; before anything is trained."""
+def check_starts(rungs: Sequence[Rung], mix: Mix | None = None, *, context: int | None = None) -> None:
+    """Raise DataError where a rung's checkpoint is missing or of another shape; before anything is trained.
+
+    UserError where it is of another tokenizer, vocabulary or context than the streams of `mix` (`context`: tokens a sample).
+    """
+    from curriculum.proxy.start import check_start  # torch
+
     for rung in rungs:
         folder, wanted = rung.recipe.start, _shape_of(rung.recipe)
         if folder is None:
@@ -115,6 +136,8 @@ def check_starts(rungs: Sequence[Rung]) -> None:
             raise DataError(
                 f"--starts: checkpoint {folder} is of {_listed(found)}, size {rung.size.name} has {_listed(wanted)}"
             )
+        if mix is not None:
+            check_start(folder, mix, context=rung.recipe.context or context)
 
 
 def _shape_of(recipe: Recipe) -> dict[str, int]:
@@ -129,7 +152,8 @@ class Ladder:
     """One ladder. Use as: `with Ladder(...) as ladder: rows, failed = ladder.run()`.
 
     `random` curricula are drawn from the space; `trials` of the study's search in `runs` are added, its best, and `mixes` of
-    files. Raises UserError for too few curricula or trials, FileError for a bad mix, DataError for missing data.
+    files. The last share `tail` of every run is the same for all, None for none. Raises UserError for too few curricula or
+    trials, names that are taken or unequal exposure, FileError for a bad mix, DataError for missing data.
     """
 
     def __init__(
@@ -142,12 +166,14 @@ class Ladder:
         seeds: int,
         trials: int = 0,
         mixes: Sequence[Path] = (),
+        tail: Decimal | None = None,
         workers: int | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.rungs, self.seeds, self._observer = tuple(rungs), seeds, observer or Silent()
-        self._interrupts = Interrupts()
-        self.place = StudyFolder(runs / f"{study.name}-{FOLDER}")
+        self.tail, self._interrupts = tail, Interrupts()
+        self._suffix = "" if tail is None else f"-tail{tail.normalize():f}"
+        self.place = StudyFolder(runs / f"{study.name}-{FOLDER}{self._suffix}")
         sizes, self.tokens_per_sample = stream_sizes(study)
         self.study = with_target(study, sizes, self.tokens_per_sample)
         self.populations = settle(self.study, self._recorded())
@@ -162,7 +188,9 @@ class Ladder:
             executor=self._executor,
             observer=self._observer,
         )
-        self.named, self.curricula = self._curricula(random, {**best_trials(runs / study.name, trials), **_named_mixes(mixes)})
+        self.named, self.curricula = self._curricula(random, {**best_trials(runs / study.name, trials), **named_mixes(mixes)})
+        if study.exposure == "fixed":
+            check_exposure(self.curricula, sizes)
 
     @property
     def total(self) -> int:
@@ -178,8 +206,7 @@ class Ladder:
 
         Raises RunError where static failed, or too few curricula are left; ResourceError; KeyboardInterrupt, with all kept.
         """
-        self.runner.check_exposure(self.curricula)
-        check_starts(self.rungs)
+        check_starts(self.rungs, self.runner.static, context=self.tokens_per_sample)
         with self.place.owned(), self._interrupts.draining(self._executor, self._observer):
             self._remember()
             self._observer.stage(FOLDER, self.total)
@@ -201,7 +228,13 @@ class Ladder:
             },
             named=tuple(name for name in self.named if name in curricula),
             static=curricula.index(STATIC),
+            counted=None if (counted := self.counted()) is None else np.asarray([counted[name] for name in curricula]),
         )
+
+    def counted(self) -> dict[str, float] | None:
+        """Return each curriculum's share of favoured streams in the last quarter, None where the study favours none."""
+        found = favoured_late(self.curricula.values(), self.runner.sizes, self.study.favour, self.tail or Decimal(0))
+        return None if found is None else dict(zip(self.curricula, found, strict=True))
 
     def __enter__(self) -> Ladder:
         return self
@@ -217,22 +250,22 @@ class Ladder:
         self.runner.check_controls()
         made = {name: phases for name in HAND_MADE if (phases := self.runner.control(name)) is not None}
         known = {name: self.study.mix(name, phases) for name, phases in made.items()}
-        known |= {name: _of_study(self.study, name, mix) for name, mix in trials.items()}
-        drawn = {f"random-{index + 1:02d}": self._random(index) for index in range(random)}
+        known |= {name: of_study(self.study, name, mix) for name, mix in trials.items()}
+        drawn = {random_name(index): self._random(index) for index in range(random)}
         found = {STATIC: self.runner.static, **known, **drawn}
         if len(found) < _LEAST_CURRICULA:
             raise UserError(f"--curricula: wanted at least {_LEAST_CURRICULA} curricula in all, got {len(found)}; draw more")
-        return list(known), found
+        return list(known), {name: with_tail(mix, self.runner.shares, self.tail) for name, mix in found.items()}
 
     def _random(self, index: int) -> Mix:
         """Return the `index`-th random point of the space: the same however many are drawn."""
         space = self.runner.space
         random = np.random.default_rng(keyed_seed("ladder curriculum", self.study.seed, index))
         phases, order = space.propose(Given(space.draw(random)))
-        return self.study.mix(f"random-{index + 1:02d}", phases, order=order)
+        return self.study.mix(random_name(index), phases, order=order)
 
     def _request(self, rung: Rung, curriculum: str, index: int) -> RunRequest:
-        label = f"{rung.size.name}-{curriculum}"
+        label = f"{rung.size.name}-{curriculum}{self._suffix}"
         seed = self.runner.seed(FOLDER, index)
         return self.runner.request(label, self.curricula[curriculum], seed, PROOF_DRAW, recipe=rung.recipe)
 
@@ -267,7 +300,7 @@ class Ladder:
         rows = [
             LadderRow(
                 size=size, curriculum=curriculum, seed=seed, run=outcome.result.folder.name,
-                seconds=outcome.result.seconds, score=score_run(self.study, outcome.result),
+                seconds=outcome.result.seconds, score=self._score(outcome.result),
             )
             for (size, curriculum, seed), outcome in outcomes.items()
             if curriculum not in failed and outcome.result is not None
@@ -275,6 +308,13 @@ class Ladder:
         order = {name: number for number, name in enumerate(self.curricula)}
         sizes = {rung.size.name: number for number, rung in enumerate(self.rungs)}
         return sorted(rows, key=lambda row: (sizes[row.size], order[row.curriculum], row.seed)), failed
+
+    def _score(self, result: RunResult) -> Score:
+        """Measure a run; of one with a common tail, that tail alone."""
+        if self.tail is None:
+            return score_run(self.study, result)
+        score = score_run(replace(self.study, objective=replace(self.study.objective, common_tail=self.tail)), result)
+        return replace(score, measures=score.tail)
 
     def _recorded(self) -> dict[str, Any] | None:
         """Return how a ladder that was begun trains its runs. Raises DataError."""
@@ -302,48 +342,6 @@ class Ladder:
         )
 
 
-def best_trials(folder: Path, count: int) -> dict[str, Mix]:
-    """Return the mixes that the best `count` trials of the search in `folder` played: those that keep the constraints first.
-
-    Raises DataError where there is no such search, UserError where it has not tried so many.
-    """
-    if not count:
-        return {}
-    tried = [trial for trial in read_trials(folder).trials if trial.value is not None and trial.phases]
-    if len(tried) < count:
-        raise UserError(f"--trials: wanted the best {count} trials of the search in {folder}, which has tried {len(tried)}")
-    best = sorted(tried, key=_standing)[:count]
-    return {f"trial-{trial.number}": Mix.load(trial.run / "mix.yaml") for trial in best if trial.run is not None}
-
-
-def _standing(trial: TrialRecord) -> tuple[bool, float]:
-    return (not trial.feasible, -(trial.value or 0.0))
-
-
-def _named_mixes(paths: Sequence[Path]) -> dict[str, Mix]:
-    """Return mixes by their names. Raises FileError, UserError for a name that two of them or a control have."""
-    found: dict[str, Mix] = {}
-    for path in paths:
-        mix = Mix.load(path)
-        if mix.name in found or mix.name in (STATIC, *HAND_MADE):
-            raise UserError(
-                f"--mix: {path} is named {mix.name!r}, as another curriculum of the ladder; give it a name of its own"
-            )
-        found[mix.name] = mix
-    return found
-
-
-def _of_study(study: Study, name: str, mix: Mix) -> Mix:
-    """Return a curriculum as one of the study: its phases and orders, the study's length and seed. Raises UserError."""
-    if mix.streams.keys() != study.streams.keys():
-        raise UserError(
-            f"{name} mixes the streams {', '.join(mix.streams)}, the study {study.name!r} has {', '.join(study.streams)}; "
-            "wanted a curriculum of the same streams"
-        )
-    streams = {key: replace(stream, order=mix.streams[key].order) for key, stream in study.streams.items()}
-    return replace(study.mix(name, mix.phases), streams=streams)
-
-
 def row_as_json(row: LadderRow) -> dict[str, Any]:
     """Return a row as `ladder.csv` and `ladder.json` hold it."""
     losses = {f"loss_{name}": round(loss, 6) for name, loss in row.score.loss.items()}
@@ -352,4 +350,4 @@ def row_as_json(row: LadderRow) -> dict[str, Any]:
     return {**about, **measured, **losses, "seconds": round(row.seconds, 3), "run": row.run}
 
 
-__all__ = ["FOLDER", "STATIC", "Ladder", "LadderRow", "Rung", "best_trials", "check_starts", "row_as_json", "rungs_of"]
+__all__ = ["FOLDER", "STATIC", "Ladder", "LadderRow", "Rung", "check_starts", "row_as_json", "rungs_of"]

@@ -5,16 +5,20 @@ sizes is asked, in the order of how much they are worth to whoever trains small 
 
     correlation   Spearman's, of the curricula's means over seeds; interval by bootstrap over curricula (Efron, percentiles)
     top quartile  the same among the curricula that the smaller size ranks highest, between which a choice is made
+    counting      the same correlation for a predictor that trains nothing (see `ladder_baseline`): what a proxy has to beat
     ceiling       the most that noise lets a correlation be: the root of both sizes' reliabilities (Spearman 1904), each the
                   mean correlation between two seeds, stepped up to all of them (Spearman 1910, Brown 1910)
     regret        what is lost at the larger size by taking the smaller one's pick instead of the larger one's best; the seeds
                   that judge choose neither (left out in turn), since the best of noisy means looks better than it is
-    conclusions   for each named curriculum against static, sign and interval at each size
+    saturation    how many runs of a size have one and the same value, among which there is nothing to rank
+    conclusions   for each named curriculum against static, sign and interval at each size, and what becomes of it
 
 Alternatives: Kendall's tau (the same order, smaller numbers, which the literature seldom gives), Pearson's r (moved by one bad
-curriculum). The price of the bootstrap: with a dozen curricula its interval is too narrow by a few hundredths, and nothing
-says what other curricula than such as were drawn would do. The ceiling counts as noise what is alike in all runs of a seed at
-both sizes (the data's order), so a correlation can exceed it; from two seeds it is itself hardly known.
+curriculum). The price of the bootstrap: with a dozen curricula its interval is too narrow by a few hundredths, with fewer than
+eight, or where both sizes agree in every rank, it is of no use and left out; and nothing says what other curricula than such
+as were drawn would do. The ceiling counts as noise what is alike in all runs of a seed at both sizes (the data's order), so a
+correlation can exceed it; from two seeds it is itself hardly known. A seed that ranks nothing, since all curricula come out
+alike, agrees with no other: leaving it out would call a saturated measure reliable for the few runs in which it moves.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
-from curriculum.search.statistics import CONFIDENCE, Interval
+from curriculum.search.statistics import CONFIDENCE, Interval, mean_interval
 from curriculum.units import keyed_seed
 
 FloatArray = NDArray[np.float64]
@@ -38,13 +42,17 @@ MEASURES = ("time_general", "area", "final_margin", "loss")
 LOWER_IS_BETTER = ("loss",)
 _RESAMPLES = 4000
 _LEAST = 3  # curricula of which a correlation says anything
-_LEAST_FOR_INTERVAL = 5
-Fate = Literal["holds", "reversed", "same sign", "open", "no interval"]
+_LEAST_FOR_INTERVAL = 8
+_ALIKE = 1e-9
+Fate = Literal["holds", "fades", "unconfirmed", "appears", "open", "reversed", "no interval"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Correlation:
-    """Spearman's correlation over so many `curricula` with its interval; None where they are too few, or all alike."""
+    """Spearman's correlation over so many `curricula`; None where they are too few, or all alike.
+
+    It has no interval below eight curricula, nor where all ranks agree: any resample then says the same.
+    """
 
     value: float | None
     low: float | None
@@ -60,16 +68,33 @@ class Correlation:
 class Regret:
     """What the smaller size's pick loses at the larger size, in the measure's unit, more being worse.
 
-    `pick` and `best` are the two sizes' choices by all seeds. `gain` is the best's over static, judged likewise, `kept` the
-    pick's. `same_seeds`: one seed alone, which had to choose and to judge; the regret is then too large.
+    `pick` and `best` are the two sizes' choices by all seeds. `regret` is a mean over `judges`, the seeds, with Student's t
+    interval over them, as if they were independent; of `differ` of them the two sizes' choices were not one curriculum.
+    `gain` is the best's over static, judged likewise, `kept` the pick's. `same_seeds`: one seed alone, which had to choose
+    and to judge; the regret is then too large.
     """
 
     pick: int
     best: int
-    regret: float
+    regret: Interval
     gain: float
     kept: float
+    judges: int
+    differ: int
     same_seeds: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the regret as JSON: no interval of one judge, nor where no choice differed."""
+        low, high = self.regret.low, self.regret.high
+        known = self.differ > 0 and bool(np.isfinite(low))
+        return {
+            "regret": _rounded(self.regret.mean),
+            "regret_low": _rounded(low) if known else None,
+            "regret_high": _rounded(high) if known else None,
+            "judges": self.judges,
+            "picks_differ": self.differ,
+            "judged_on_choosing_seed": self.same_seeds,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,14 +114,39 @@ def spearman(first: FloatArray, second: FloatArray) -> float | None:
 
 
 def correlation(first: FloatArray, second: FloatArray, *, seed: int = 0) -> Correlation:
-    """Return the correlation of two vectors (curricula,) with a 95 % interval by bootstrap over curricula."""
+    """Return the correlation of two vectors (curricula,) with a 95 % interval by bootstrap over curricula, where it has one."""
     count, value = len(first), spearman(first, second)
-    if value is None or count < _LEAST_FOR_INTERVAL:
+    if value is None or count < _LEAST_FOR_INTERVAL or 1 - abs(value) < _ALIKE:
         return Correlation(value=value, low=None, high=None, curricula=count)
-    drawn = np.random.default_rng(keyed_seed("ladder bootstrap", seed)).integers(0, count, size=(_RESAMPLES, count))
-    values = _row_correlations(first[drawn], second[drawn])
+    drawn = _drawn(count, seed)
+    low, high = _middle(_row_correlations(first[drawn], second[drawn]))
+    return Correlation(value=value, low=low, high=high, curricula=count)
+
+
+def ahead(first: FloatArray, counted: FloatArray, second: FloatArray, *, seed: int = 0) -> Correlation:
+    """Return by how much `first` ranks `second` better than `counted` does, whichever sign that has; vectors (curricula,).
+
+    A difference of two correlations, with a 95 % interval by the same bootstrap over curricula, both resampled together.
+    """
+    count, own, other = len(first), spearman(first, second), spearman(counted, second)
+    if own is None or other is None:
+        return Correlation(value=None, low=None, high=None, curricula=count)
+    if count < _LEAST_FOR_INTERVAL:
+        return Correlation(value=own - abs(other), low=None, high=None, curricula=count)
+    drawn = _drawn(count, seed)
+    differences = _row_correlations(first[drawn], second[drawn]) - np.abs(_row_correlations(counted[drawn], second[drawn]))
+    low, high = _middle(differences)
+    return Correlation(value=own - abs(other), low=low, high=high, curricula=count)
+
+
+def _drawn(count: int, seed: int) -> NDArray[np.int64]:
+    """Return resamples of so many curricula, shape (resamples, curricula)."""
+    return np.random.default_rng(keyed_seed("ladder bootstrap", seed)).integers(0, count, size=(_RESAMPLES, count))
+
+
+def _middle(values: FloatArray) -> tuple[float, float]:
     low, high = np.quantile(values[np.isfinite(values)], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Correlation(value=value, low=float(low), high=float(high), curricula=count)
+    return float(low), float(high)
 
 
 def _row_correlations(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -119,12 +169,19 @@ def top_quartile(values: FloatArray) -> NDArray[np.int64]:
 def reliability(table: FloatArray) -> float | None:
     """Return how far the means over seeds of a table (curricula, seeds) would correlate with those over as many others.
 
-    None for a single seed. 0 where seeds agree no better than by chance.
+    None for a single seed, or fewer than three curricula. 0 where seeds agree no better than by chance; a seed in which all
+    curricula are alike agrees with no other, and counts as 0 with each.
     """
-    seeds = table.shape[1]
-    found = [spearman(table[:, one], table[:, other]) for one, other in combinations(range(seeds), 2)]
-    known = [value for value in found if value is not None]
-    return None if not known else spearman_brown(max(0.0, float(np.mean(known))), seeds)
+    curricula, seeds = table.shape
+    if seeds < 2 or curricula < _LEAST:
+        return None
+    found = [spearman(table[:, one], table[:, other]) or 0.0 for one, other in combinations(range(seeds), 2)]
+    return spearman_brown(max(0.0, float(np.mean(found))), seeds)
+
+
+def alike(table: FloatArray) -> int:
+    """Return how many runs of a table (curricula, seeds) have its most frequent value."""
+    return int(np.unique(np.round(table, 9), return_counts=True)[1].max())
 
 
 def spearman_brown(of_one: float, count: int) -> float:
@@ -146,22 +203,24 @@ def regret(small: FloatArray, large: FloatArray, static: int) -> Regret:
     """
     seeds = range(large.shape[1])
     judged = [_judged(small, large, static, seed) for seed in seeds]
-    lost, gained = (float(value) for value in np.mean(judged, axis=0))
+    lost, gained = mean_interval([lost for lost, _, _ in judged]), float(np.mean([gain for _, gain, _ in judged]))
     return Regret(
         pick=_best(small),
         best=_best(large),
         regret=lost,
         gain=gained,
-        kept=gained - lost,
+        kept=gained - lost.mean,
+        judges=len(seeds),
+        differ=sum(differ for *_, differ in judged),
         same_seeds=len(seeds) == 1,
     )
 
 
-def _judged(small: FloatArray, large: FloatArray, static: int, seed: int) -> tuple[float, float]:
-    """Return regret and the best's gain over static on one seed, chosen on the others where there are any."""
+def _judged(small: FloatArray, large: FloatArray, static: int, seed: int) -> tuple[float, float, bool]:
+    """Return, on one seed, regret and the best's gain over static, and whether pick and best, chosen on the others, differ."""
     choosing = [other for other in range(large.shape[1]) if other != seed] or [seed]
     pick, best = _best(small[:, choosing]), _best(large[:, choosing])
-    return float(large[best, seed] - large[pick, seed]), float(large[best, seed] - large[static, seed])
+    return float(large[best, seed] - large[pick, seed]), float(large[best, seed] - large[static, seed]), pick != best
 
 
 def _best(table: FloatArray) -> int:
@@ -187,27 +246,47 @@ def gain_interval(table: FloatArray, row: int, static: int) -> Interval:
 
 
 def conclude(tables: Sequence[FloatArray], row: int, static: int) -> Conclusion:
-    """Return a curriculum's gain over static at each size, and whether it survives over all."""
+    """Return a curriculum's gain over static at each size, smaller to larger, and what becomes of it."""
     gains = tuple(gain_interval(table, row, static) for table in tables)
-    return Conclusion(gains=gains, fate=_fate(gains))
+    return Conclusion(gains=gains, fate=fate_of(gains))
 
 
-def _fate(gains: Sequence[Interval]) -> Fate:
+def fate_of(gains: Sequence[Interval]) -> Fate:
+    """Return what becomes of a gain over the sizes, smaller to larger. The largest size decides; a sign confirms nothing.
+
+    reversed     beyond the noise at two sizes, with opposite signs
+    open         beyond the noise at no size
+    fades        beyond the noise at a smaller size, and shown to be less at the largest: the two intervals are disjoint
+    unconfirmed  beyond the noise at a smaller size, not at the largest, where it may as well be as large as nothing
+    holds        beyond the noise at every size with one sign, and not fading
+    appears      beyond the noise at the largest size, but not at every smaller one
+    no interval  one seed alone
+    """
     if not all(np.isfinite(gain.low) for gain in gains):
         return "no interval"
-    sure = {gain.mean > 0 for gain in gains if not gain.holds_zero()}
-    if len(sure) == 2:
-        return "reversed"
-    if len({float(np.sign(gain.mean)) for gain in gains} | {0.0}) != 2 or any(gain.mean == 0 for gain in gains):
+    sure, last = [gain for gain in gains if not gain.holds_zero()], gains[-1]
+    if not sure:
         return "open"
-    return "holds" if not any(gain.holds_zero() for gain in gains) else "same sign"
+    if len({gain.mean > 0 for gain in sure}) == 2:
+        return "reversed"
+    if any(_less(last, gain) for gain in sure):
+        return "fades"
+    if last.holds_zero():
+        return "unconfirmed"
+    return "holds" if len(sure) == len(gains) else "appears"
+
+
+def _less(later: Interval, sure: Interval) -> bool:
+    """Say whether all of `later` lies on the side of zero of an interval without zero."""
+    return later.high < sure.low if sure.mean > 0 else later.low > sure.high
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LadderTables:
-    """What a ladder measured: of each measure (sizes, curricula, seeds). `curricula[static]` is the static one.
+    """What a ladder measured: of each measure (sizes, curricula, seeds), sizes from smaller to larger.
 
-    `named` are the curricula of which conclusions are drawn.
+    `curricula[static]` is the static one, `named` are those of which conclusions are drawn. `counted`: a number for each
+    curriculum that is known without training (see `ladder_baseline`), None where there is none.
     """
 
     sizes: tuple[str, ...]
@@ -215,10 +294,11 @@ class LadderTables:
     values: Mapping[str, FloatArray]
     named: tuple[str, ...]
     static: int = 0
+    counted: FloatArray | None = None
 
 
 def compare(tables: LadderTables) -> dict[str, Any]:
-    """Return as JSON every pair of sizes in every measure, each size's reliability, and the conclusions."""
+    """Return as JSON every pair of sizes in every measure, each size's reliability and saturation, and the conclusions."""
     oriented = {name: values * (-1 if name in LOWER_IS_BETTER else 1) for name, values in tables.values.items()}
     pairs = [
         {"small": tables.sizes[small], "large": tables.sizes[large], "measures": _compared(tables, oriented, small, large)}
@@ -228,7 +308,13 @@ def compare(tables: LadderTables) -> dict[str, Any]:
         size: {name: _rounded(reliability(values[number])) for name, values in oriented.items()}
         for number, size in enumerate(tables.sizes)
     }
-    return {"pairs": pairs, "reliability": reliable, "conclusions": _conclusions(tables, oriented)}
+    runs = len(tables.curricula) * next(iter(tables.values.values())).shape[2]
+    saturation = {
+        size: {name: {"alike": alike(values[number]), "runs": runs} for name, values in tables.values.items()}
+        for number, size in enumerate(tables.sizes)
+    }
+    conclusions = _conclusions(tables, oriented)
+    return {"pairs": pairs, "reliability": reliable, "saturation": saturation, "conclusions": conclusions}
 
 
 def _compared(tables: LadderTables, oriented: Mapping[str, FloatArray], small: int, large: int) -> dict[str, Any]:
@@ -241,14 +327,15 @@ def _pair(tables: LadderTables, small: FloatArray, large: FloatArray) -> dict[st
     lost = regret(small, large, tables.static)
     return {
         "spearman": correlation(first, second).as_json(),
+        "counting": None if tables.counted is None else correlation(tables.counted, second).as_json(),
+        "ahead_of_counting": None if tables.counted is None else ahead(first, tables.counted, second).as_json(),
         "top_quartile": correlation(first[top], second[top]).as_json(),
         "noise_ceiling": _rounded(noise_ceiling(small, large)),
         "pick": tables.curricula[lost.pick],
         "best": tables.curricula[lost.best],
-        "regret": _rounded(lost.regret),
+        **lost.as_json(),
         "best_over_static": _rounded(lost.gain),
         "pick_over_static": _rounded(lost.kept),
-        "judged_on_choosing_seed": lost.same_seeds,
     }
 
 

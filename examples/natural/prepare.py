@@ -25,7 +25,8 @@ for library in ("OMP", "OPENBLAS", "MKL"):  # before numpy: a proxy this small i
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "real_text")]
 
 from download import download  # noqa: E402
-from starts import START_SAMPLES, make_start, practice  # noqa: E402
+from practice import make_practice  # noqa: E402
+from starts import START_SAMPLES, make_start  # noqa: E402
 from text_items import make_items  # noqa: E402
 
 from curriculum.errors import CurriculumError  # noqa: E402
@@ -78,7 +79,7 @@ def prepare_start(
     recipe = resized(RECIPE, size)
     _say(f"start of size {size.name}: {recipe.layers} layers, width {recipe.width}, learning rate {recipe.learning_rate}")
     began = time.monotonic()
-    probes, source = specifications(data, items), practice(data / "practice", streams)
+    probes, source = specifications(data, items), make_practice(data / "practice", streams)
     result = make_start(streams, source, data / "runs" / "starts", recipe, probes, samples=samples)
     folder = data / "starts" / size.name
     for checkpoint, name in ((samples, folder), (samples // 2, folder.with_name(f"{size.name}-earlier"))):

@@ -7,13 +7,14 @@ same places.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import probes
 import text_families
+from made import fingerprint, made_once
 from probes import APART, PROMPT, Corpus, Ids, Item, read_stream
 from text_families import LEVELS, MAKERS, Place, words_of
 
@@ -23,36 +24,28 @@ from curriculum.streaming.manifest import HELDOUT, MANIFEST, TOKENIZER
 from curriculum.streaming.tokenizer import load_tokenizer
 from curriculum.units import keyed_seed
 
-_RECORD = "made_from.json"  # written last
 _WORD_COUNT = 50  # how often a word must stand in a domain's training text to be drawn there
 
 
 def make_items(streams: Mapping[str, Path], out: Path, *, items: int, seed: int = 0) -> dict[str, Path]:
-    """Return {family-level[-control]: item file}, made unless `out` holds them, from the same streams, already.
+    """Return {family-level[-control]: item file}, made unless `out` holds them whole, made by these rules from these streams.
 
     streams:  {domain: packed stream}, all with one tokenizer
     items:    wanted in each file, shared equally by the domains (rounded down)
     Raises DataError if a domain gives too few.
     """
-    files = {f"{family}-{level}{kind}": out / f"{family}-{level}{kind}.jsonl" for family, level, kind in _kinds()}
-    made_from = _fingerprint(streams, items, seed)
-    if _done(out, made_from, files):
-        return files
-    training = {name: read_stream(folder)[1] for name, folder in streams.items()}
+    names = [f"{family}-{level}{kind}" for family, level, kind in _kinds()]
+    made_once(out, _fingerprint(streams, items, seed), lambda made: _write(made, streams, items, seed))
+    return {name: out / f"{name}.jsonl" for name in names}
+
+
+def _write(folder: Path, streams: Mapping[str, Path], items: int, seed: int) -> None:
+    training = {name: read_stream(path)[1] for name, path in streams.items()}
     source = _Source(streams, training)
-    out.mkdir(parents=True, exist_ok=True)
     for family, level, kind in _kinds():
         chosen = [source.choose(family, level, kind, name, items // len(streams), seed) for name in streams]
         lines = (json.dumps(item.row()) + "\n" for group in zip(*chosen, strict=True) for item in group)
-        _write(files[f"{family}-{level}{kind}"], "".join(lines))
-    (out / _RECORD).write_text(json.dumps({"made_from": made_from}))
-    return files
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+        (folder / f"{family}-{level}{kind}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def _kinds() -> list[tuple[str, int, str]]:
@@ -65,17 +58,8 @@ def _kinds() -> list[tuple[str, int, str]]:
 
 
 def _fingerprint(streams: Mapping[str, Path], items: int, seed: int) -> str:
-    rules = [hash_file(Path(str(module))) for module in (__file__, text_families.__file__)]
     manifests = {name: hash_file(folder / MANIFEST) for name, folder in streams.items()}
-    return hashlib.sha256(json.dumps([manifests, rules, items, seed]).encode()).hexdigest()
-
-
-def _done(out: Path, made_from: str, files: Mapping[str, Path]) -> bool:
-    try:
-        record = json.loads((out / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return record == {"made_from": made_from} and all(path.exists() for path in files.values())
+    return fingerprint((__file__, text_families.__file__, probes.__file__), manifests, items, seed)
 
 
 class _Source:

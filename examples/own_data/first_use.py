@@ -1,10 +1,12 @@
 """A new user's time: from an empty folder with three JSONL files to a mix file, every command run and measured.
 
-    python examples/own_data/first_use.py [--log docs/first-use.md] [--budget 8] [--no-install]
+    python examples/own_data/first_use.py [--log docs/first-use.md] [--budget 8]
 
-In a folder of its own that holds this checkout, as a clone would, and three JSONL files (texts.py). The install is into an
-empty environment, without pip's cache. Typing and reading are not measured but reckoned, at a slow 200 characters and 200
-words a minute, over all that is typed and all that is printed.
+In a folder of its own that holds three JSONL files (texts.py) and nothing else, every command is typed into one shell, as a
+person would: what a command leaves there, such as an activated environment, the next one finds, and nothing else helps it.
+The clone is of this repository's last commit, under an address that stands for the real one; pip's cache is not used. Typing
+and reading are not measured but reckoned, at a slow 200 characters and 200 words a minute, over all that is typed and all
+that is printed.
 """
 
 from __future__ import annotations
@@ -16,14 +18,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import IO
 
 ROOT = Path(__file__).parents[2]
 CHARACTERS_A_MINUTE, WORDS_A_MINUTE = 200, 200
-INSTALL = "python3.11 -m venv .venv && .venv/bin/pip install -q -c curriculum/constraints.txt ./curriculum"
+ADDRESS = "https://git.example.org/curriculum"  # git is told that this is the checkout
+COLUMNS = 110
+_ENDED = "ended with exit code "
+_NOT_A_USERS = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,36 +43,73 @@ class Step:
 
 
 def commands(budget: int) -> list[str]:
-    """Return what is typed after the install, in order."""
+    """Return what is typed, in order, from an empty terminal to the mix file."""
     return [
+        f"git clone -q {ADDRESS}",
+        "python3.11 -m venv .venv && . .venv/bin/activate",
+        "pip install -q -c curriculum/constraints.txt ./curriculum",
         "python curriculum/examples/own_data/prepare.py texts/*.jsonl",
         "curriculum check study.yaml",
         f"curriculum search study.yaml --budget {budget}",
-        "curriculum check mixes/static.yaml",
+        "cat mixes/static.yaml",
     ]
 
 
-def perform(command: str, folder: Path, environment: dict[str, str]) -> Step:
-    """Run a command in bash; ends this program with the command's own words if it fails."""
-    print(f"$ {command}", file=sys.stderr, flush=True)
-    started = monotonic()
-    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, text=True, capture_output=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{command}\nended with exit code {done.returncode}:\n{done.stdout}{done.stderr}")
-    return Step(command=command, seconds=monotonic() - started, output=done.stdout.rstrip())
+class Terminal:
+    """One shell into which commands are typed: what one of them sets, such as the PATH, the next one finds."""
+
+    def __init__(self, shell: subprocess.Popen[str], errors: IO[str]) -> None:
+        self._shell, self._errors = shell, errors
+
+    def perform(self, command: str) -> Step:
+        """Run a command; ends this program with the command's own words if it fails."""
+        print(f"$ {command}", file=sys.stderr, flush=True)
+        assert self._shell.stdin is not None and self._shell.stdout is not None
+        started = monotonic()
+        self._shell.stdin.write(f"{{ {command}\n}} < /dev/null; printf '\\n{_ENDED}%d\\n' $?\n")
+        self._shell.stdin.flush()
+        lines = []
+        for line in self._shell.stdout:
+            if line.startswith(_ENDED):
+                break
+            lines.append(line)
+        else:
+            line = f"{_ENDED}{self._shell.wait()}"
+        output = "".join(lines)
+        if line.strip() != f"{_ENDED}0":
+            self._errors.seek(0)
+            sys.exit(f"{command}\n{line.strip()}:\n{output}{self._errors.read()}")
+        return Step(command=command, seconds=monotonic() - started, output=output.rstrip())
 
 
-def first_use(folder: Path, budget: int, *, install: bool) -> list[Step]:
-    """Do everything in `folder`; without `install`, with the packages of this Python."""
-    shutil.copytree(ROOT, folder / "curriculum", ignore=shutil.ignore_patterns(".*", "runs", "data", "__pycache__"))
+@contextmanager
+def terminal(folder: Path, environment: Mapping[str, str]) -> Iterator[Terminal]:
+    """Open a shell in `folder`; it ends with the block."""
+    with tempfile.TemporaryFile("w+") as errors:
+        shell = subprocess.Popen(
+            ["bash"], cwd=folder, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        )
+        try:
+            yield Terminal(shell, errors)
+        finally:
+            shell.kill()
+            shell.communicate()
+
+
+def a_users(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment as somebody has it who never saw this project; git finds the checkout at ADDRESS."""
+    kept = {name: value for name, value in environment.items() if name not in _NOT_A_USERS}
+    if shutil.which("curriculum", path=kept["PATH"]) is not None:
+        sys.exit("`curriculum` is on the PATH before it is installed; deactivate that environment first")
+    git = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{ROOT}.insteadOf", "GIT_CONFIG_VALUE_0": ADDRESS}
+    return kept | git | {"PIP_NO_CACHE_DIR": "1", "COLUMNS": str(COLUMNS)}
+
+
+def first_use(folder: Path, typed: Sequence[str], environment: Mapping[str, str]) -> list[Step]:
+    """Type everything into one shell in `folder`, beside three files of text."""
     subprocess.run([sys.executable, str(Path(__file__).with_name("texts.py")), str(folder / "texts")], check=True)
-    environment = os.environ | {"PIP_NO_CACHE_DIR": "1", "COLUMNS": "110"}
-    steps = []
-    if install:
-        steps.append(perform(INSTALL, folder, environment))
-        environment["PATH"] = f"{folder / '.venv/bin'}{os.pathsep}{environment['PATH']}"
-        environment.pop("PYTHONPATH", None)
-    return steps + [perform(command, folder, environment) for command in commands(budget)]
+    with terminal(folder, environment) as shell:
+        return [shell.perform(command) for command in typed]
 
 
 def report(steps: Sequence[Step], load: float) -> str:
@@ -88,6 +132,7 @@ def report(steps: Sequence[Step], load: float) -> str:
         load=load,
         load_after=os.getloadavg()[1],
         python=platform.python_version(),
+        columns=COLUMNS,
         rows=rows,
         shown="\n".join(f"    {line}".rstrip() for line in shown.splitlines()),
     )
@@ -96,14 +141,15 @@ def report(steps: Sequence[Step], load: float) -> str:
 TEMPLATE = """\
 # First use: from three JSONL files to a mix file
 
-Written by `python examples/own_data/first_use.py --log docs/first-use.md`: every command below was run as it stands, one
-after the other, in a folder that held a clone of this repository (`curriculum/`) and three JSONL files of real text (`texts/`,
-from [texts.py](../examples/own_data/texts.py)).
+Written by `python examples/own_data/first_use.py --log docs/first-use.md`: every command below was typed as it stands into one
+shell, one after the other, in a folder that held three JSONL files of real text (`texts/`, from
+[texts.py](../examples/own_data/texts.py)) and nothing else. The address of the clone stands for the repository's own: it was
+cloned from this disk.
 
 **{minutes:.1f} minutes in all: {machine:.1f} of the machine and {hands:.1f} of typing and reading.** The machine has
 {cores} cores, which other work shared (load average {load:.1f} when it began, {load_after:.1f} when it ended); Python {python};
 nothing in pip's cache. Typing is reckoned at {characters} characters a minute for what is typed ({typing:.1f}), reading at
-{words} words a minute for what is printed ({reading:.1f}).
+{words} words a minute for what is printed ({reading:.1f}), in a terminal of {columns} columns.
 
 | typed | took |
 |---|---|
@@ -122,15 +168,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a new user's way from three JSONL files to a mix file.")
     parser.add_argument("--log", type=Path, help="Markdown file to write; default: standard output")
     parser.add_argument("--budget", type=int, default=8)
-    parser.add_argument("--no-install", action="store_true", help="use the packages of this Python")
     given = parser.parse_args()
     load = os.getloadavg()[1]
     with tempfile.TemporaryDirectory(prefix="first-use-") as folder:
-        text = report(first_use(Path(folder), given.budget, install=not given.no_install), load)
-    if given.log is None:
-        print(text)
-    else:
-        given.log.write_text(text)
+        text = report(first_use(Path(folder), commands(given.budget), a_users(os.environ)), load)
+        if given.log is None:
+            print(text)
+        else:
+            given.log.write_text(text)
 
 
 if __name__ == "__main__":

