@@ -310,7 +310,7 @@ def scan(streams: tuple[str, ...], **options: Any) -> int:
 )
 @click.option("--hold-out", type=click.FloatRange(0, 0.9), default=0.0, help="Share of windows that must not inform effects.")
 @click.option("--out", type=_FILE, default=Path("attribution"), show_default=True, help="Where effects and scores are written.")
-@click.option("--picture", type=_FILE, help="Draw all effects: .png, .svg or .pdf.")
+@click.option("--picture", type=_FILE, help="Draw effects: .png, .svg or .pdf.")
 @click.option("--select", type=_FILE, metavar="DIR", help="Write general-only, shallow-only and random lists and mixes there.")
 @click.option("--share", type=click.FloatRange(0.001, 0.5), default=0.25, show_default=True, help="Of windows, a list.")
 @click.option(

@@ -5,13 +5,17 @@ A function a page fills the folder that looks like a checkout, and returns the n
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from report_help import made_study
 from test_import import FOUNDRY, MEGATRON, OLMO, REGMIX
+
+from curriculum.probe.testbed import STREAMS, VOCABULARY, generate_samples
 
 SMALL = """\
 version: 1
@@ -21,6 +25,20 @@ streams: {arith: {local: "testbed:arith"}, icl: {local: "testbed:icl"}, facts: {
 length: {samples: 640}
 proxy: {layers: 1, width: 16, heads: 1, batch: 16, readings: 20}
 probes: [{name: flipped, family: flipped, builtin: "testbed:flipped", floor: 0, items: 16}]
+"""
+LEARNT_AT_ONCE = """\
+version: 1
+name: small
+seed: 3
+streams:
+  arith: {local: "testbed:arith"}
+  icl: {local: "testbed:icl"}
+  count: {local: "testbed:count"}
+  repeat: {local: "testbed:repeat"}
+  facts: {local: "testbed:facts"}
+length: {samples: 640}
+proxy: {layers: 1, width: 16, heads: 1, batch: 16, readings: 20, learning_rate: 0.01}
+probes: [{name: common, family: common, floor: 0, items: 16, file: common.jsonl, control: common.jsonl}]
 """
 STATIC = """\
 version: 1
@@ -59,29 +77,33 @@ def _export(folder: Path, base: Path) -> dict[str, Any]:
     return {}
 
 
+def _attribution(folder: Path, base: Path) -> dict[str, Any]:
+    """A study for fewer samples: its probe asks for a common token before one that never comes, which is learnt at once."""
+    (folder / "small.yaml").write_text(LEARNT_AT_ONCE)
+    samples = [generate_samples(name, count=64, seed=0) for name in STREAMS]
+    counts = np.bincount(np.concatenate([tokens[mask == 1] for tokens, mask in samples]), minlength=VOCABULARY)
+    answers = {"correct_answer": [int(counts.argmax())], "incorrect_answer": [int(counts.argmin())]}
+    rows = [{"split": "test", "prompt": [1 + number, 2], **answers} for number in range(48)]
+    (folder / "common.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return {}
+
+
 def _one_run(folder: Path, base: Path) -> dict[str, Any]:
-    """A run of `static` in runs/static with four checkpoints, as `curriculum run` leaves it, and its readings as if capable."""
+    """A run of `static` in runs/static with four checkpoints, as `curriculum run` leaves it."""
     from click.testing import CliRunner
 
     from curriculum.cli import cli
-    from curriculum.mix import Mix
-    from curriculum.probe import Trajectory
 
     (folder / "small.yaml").write_text(SMALL)
     (folder / "mixes/static.yaml").write_text(STATIC)
     words = ["run", "mixes/static.yaml", "--study", "small.yaml", "--checkpoints", "4"]
     done = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
-    (run,) = (folder / "runs/static").iterdir()
-    table = Trajectory.load(run / "trajectory.parquet").table.assign(capable=True)
-    table.drop(columns="mode").to_parquet(run / "trajectory.parquet")
-    mix = Mix.load(folder / "mixes/static.yaml")
-    sizes = dict.fromkeys(mix.streams, 65536)
-    return {"plan": mix.plan(sizes=sizes, samples=640), "positions": [160, 320], "run": run}
+    return {}
 
 
 SETUPS: Mapping[str, Callable[[Path, Path], dict[str, Any]]] = {
-    "docs/attribution.md": _one_run,
+    "docs/attribution.md": _attribution,
     "docs/export.md": _export,
     "docs/monitor.md": _monitor,
     "docs/probes.md": _one_run,

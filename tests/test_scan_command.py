@@ -264,6 +264,37 @@ def test_scores_that_cannot_be_written_are_said_in_words(tmp_path: Path) -> None
         command([str(tmp_path / "a.npy")], sequence_length=16, out=tmp_path / "a.npy" / "scores.parquet")
 
 
+def test_what_cannot_be_written_is_said_before_anything_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "scan", lambda *_, **__: pytest.fail("counted"))
+    (tmp_path / "file").touch()
+    below = tmp_path / "file" / "x.png"
+    for words, options in {
+        r"--out: wanted a file .* is a folder": {"out": tmp_path},
+        r"could not write .*another --out": {"out": below},
+        r"could not write .*another --picture": {"picture": below},
+    }.items():
+        with pytest.raises((UserError, ResourceError), match=words):
+            command([str(uneven(tmp_path))], **options)  # type: ignore[arg-type]
+
+
+def test_the_path_of_the_hint_is_the_one_that_a_mix_wants(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, mixes = uneven(tmp_path), tmp_path / "mixes"
+    mixes.mkdir()
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "version: 1\nname: m\nsamples: 100\nstreams: {first: {local: ../uneven%s}}\nphases: [{until: 1, weights: {first: 1}}]\n"
+    )
+    (mixes / "mix.yaml").write_text(text % "")
+    for mix in (Path("mixes/mix.yaml"), None):
+        assert command([] if mix else [f"first={folder}"], out=Path("scores.parquet"), mix=mix) == 0
+        order = capsys.readouterr().out.split(": order: ")[1].split("\n")[0]
+        (mixes / "ordered.yaml").write_text(text % f", order: {order}")
+        assert Mix.load(mixes / "ordered.yaml").plan({"first": 640}).samples == 100
+        assert order.startswith("{scores: ../scores" if mix else f"{{scores: {tmp_path}/")
+
+
 def test_the_command_line_scans_and_draws(tmp_path: Path) -> None:
     from click.testing import CliRunner
 

@@ -100,7 +100,7 @@ def _trained(world: World, runs: Path) -> Path:
 def test_branches_differ_in_their_windows_alone(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     run = _trained(world, tmp_path / "trained")
-    trunk = Trunk.of_run(run, position=100)
+    trunk = Trunk.of_run(run, position=128)
     assert trunk.checkpoint == run / "checkpoints" / "128"
     full = Recipe(batch=BATCH, schedule="cosine")
     assert trunk.recipe.learning_rate == pytest.approx(full.rate(16, 32))
@@ -181,6 +181,7 @@ def test_the_command_goes_from_runs_to_tables_lists_and_branches(tmp_path: Path,
     assert "95 %" in capsys.readouterr().out
     document = _attributed(runs, settings, capsys)
     assert document["runs"] == 4
+    assert document["runs_unused"] == [str(runs[0])]
     assert {row["stream"] for row in document["streams"]} == {"web", "books"}
     assert all(row["low"] <= row["effect"] <= row["high"] for row in document["top"] + document["bottom"] + document["streams"])
     assert document["branches"]["seeds"] == 2

@@ -54,9 +54,9 @@ class Trunk:
 
     @classmethod
     def of_run(cls, run: Path, *, position: int | None = None) -> Trunk:
-        """Return the trunk of a run at its kept checkpoint nearest to `position` (None: the middle one).
+        """Return the trunk of a run at its checkpoint of `position` (None: the middle one of those kept).
 
-        Raises DataError without checkpoints, UserError for a run of another trainer.
+        Raises DataError without checkpoints, UserError for a run of another trainer and for a position that was not kept.
         """
         record = _record(run)
         if "learning_rate" not in record["proxy"]:
@@ -64,7 +64,9 @@ class Trunk:
         kept = sorted(int(folder.name) for folder in (run / "checkpoints").glob("[0-9]*"))
         if not kept:
             raise DataError(f"{run} kept no checkpoint to branch from; run it again with --checkpoints 4, say")
-        at = kept[(len(kept) - 1) // 2] if position is None else min(kept, key=lambda place: abs(place - position))
+        at = kept[(len(kept) - 1) // 2] if position is None else position
+        if at not in kept:
+            raise UserError(f"{run} kept no checkpoint at {at}; wanted one of {', '.join(map(str, kept))}")
         recipe = _recipe(record["proxy"])
         rate = recipe.rate(min(at, record["samples"] - 1) // recipe.batch, record["samples"] // recipe.batch)
         mix, probes = Mix.load(run / "mix.yaml"), tuple(_probe(probe) for probe in record["probes"])

@@ -30,6 +30,7 @@ from curriculum.streaming.token_files import find_tokens
 
 COLUMNS = ("position", "previous", "stream", "window", "start", "stop", "samples")
 _AT_ONCE = 2**18  # positions
+_FIRST = 64  # windows of a stream, by which an order is known again
 
 
 def consumption(plan: Plan, positions: Iterable[int], *, since: int = 0) -> pd.DataFrame:
@@ -82,6 +83,19 @@ def plan_of_run(folder: Path) -> Plan:
     """Return the plan of the run in `folder`, of the mix as it was played. Raises FileError, DataError."""
     mix = Mix.load(folder / "mix.yaml")
     return mix.plan(sizes=sizes_of(mix))
+
+
+def play_order(plan: Plan) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return the starts of the first windows of each stream in the order in which the plan plays them.
+
+    Runs for which it is the same (of one seed, or of listed windows) consume the same windows at about the same time.
+    """
+    segment, found = plan.segments[0], []
+    for own, number in enumerate(segment.indexes):
+        windows = segment.windows[own]
+        played, _ = _stretches(windows, 0, min(windows.length, _FIRST * _width(windows)))
+        found.append((plan.streams[number], tuple(segment.ranges(own, played)[0].tolist())))
+    return tuple(found)
 
 
 def sizes_of(mix: Mix) -> dict[str, int]:

@@ -10,10 +10,9 @@ multilevel models", 2007, chapter 12). Content features are the general form: th
 consumed. Without them it is ridge regression on window identity. The term `return` lets margins go back from where they
 were: the same window moves a margin of -.9 up and does nothing to one of +.9. `rate` is the stretch's mean learning rate
 over that of all. The drift is a level and a slope a run, taken out of all columns beforehand (Frisch, Waugh and Lovell).
-The variances are chosen by cross-validation over whole runs (over stretches of time where there are less than three). What
+The variances are chosen by cross-validation over whole runs (see `effects_folds`). What
 the effects are worth is asked by nested cross-validation: a fold left out has no part in choosing the variances by which it
-is predicted, since the best of 49 choices predicts its own folds well by luck (Varma and Simon, "Bias in error estimation
-when using cross-validation for model selection", 2006).
+is predicted, since the best of 49 choices predicts its own folds well by luck (see `effects_folds`).
 
 Alternatives: least squares (not defined with more windows than readings), the lasso (picks one of two windows that were
 consumed together), MCMC over the variances (minutes instead of a second). The price: intervals take the variances chosen
@@ -22,26 +21,31 @@ for the true ones, so they are somewhat narrow where runs are few, and noise is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement, product
+from itertools import product
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import solve_triangular
 from scipy.stats import t as student
 from threadpoolctl import threadpool_limits
 
+from curriculum.attribution.effects_folds import (
+    Folds,
+    Integers,
+    Numbers,
+    Prior,
+    Progress,
+    best_of,
+    skill_of,
+    squared_errors,
+)
 from curriculum.errors import DataError
 
-Numbers = NDArray[np.float64]
-Integers = NDArray[np.int64]
 _COVARIATES = 1  # columns before those of the windows: the margin before
 _LOOSE = 1e3  # the prior variance, in units of noise, of what is not to be shrunken
 _SHARED = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # signal to noise of streams and features that are tried
 _OWN = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of windows' own deviations
-_FOLDS = 5
 _ROWS_AT_ONCE = 512
 
 
@@ -51,8 +55,9 @@ class Design:
 
     `change`, `before` (n,): how the margin changed over a stretch, and what it was at its start. `rate` (n,): mean learning
     rate, 1 on average. `progress` (n,): middle of the stretch as a share of its run. `run` (n,): number of its run.
-    `consumed` (n, W): thousands of samples. `stream` (W,): number of a window's stream. `features` (W, F): of its content,
-    of about unit scale; F may be 0.
+    `order` (n,): number of the order in which that plays its windows; runs of one seed have it in common. `consumed` (n, W):
+    thousands of samples. `stream` (W,): number of a window's stream. `features` (W, F): of its content, of about unit scale;
+    F may be 0.
     """
 
     change: Numbers
@@ -60,6 +65,7 @@ class Design:
     rate: Numbers
     progress: Numbers
     run: Integers
+    order: Integers
     consumed: Numbers
     stream: Integers
     features: Numbers
@@ -72,10 +78,10 @@ class Effects:
     `windows` and `streams` have the columns effect, low, high (an interval of `confidence`) and `known`: the share of the
     prior variance that the data took away, near 0 where a number only repeats the prior. `own` is the signal to noise that
     was chosen for windows' own deviations, `shared` for streams and features. `skill`: the share of what drift and `return`
-    leave of the variance of changes that the effects predicted in runs left out, which had no part in choosing the variances
-    either; at or below 0 they predict nothing. Return is no merit of theirs: readings that are noise and nothing else go back
-    by themselves. `identified`: how many independent numbers the readings determine (effective degrees of freedom, which
-    windows known by content share).
+    leave of the variance of changes that the effects predicted in what was `left_out` (runs, or stretches of time), which had
+    no part in choosing the variances either; at or below 0 they predict nothing. Return is no merit of theirs: readings that
+    are noise and nothing else go back by themselves. `identified`: how many independent numbers the readings determine
+    (effective degrees of freedom, which windows known by content share).
     """
 
     windows: pd.DataFrame
@@ -87,20 +93,26 @@ class Effects:
     shared: float
     own: float
     skill: float
+    left_out: str
     identified: float
     confidence: float
 
 
-def estimate(design: Design, *, streams: int, confidence: float = 0.95) -> Effects:
-    """Return the effect of every window and stream. Raises DataError where there are too few readings.
+def _silent(done: int, total: int) -> None:
+    """Tell nobody."""
 
-    On one thread: several that wait for each other on a busy machine take minutes for what is a second's work.
+
+def estimate(design: Design, *, streams: int, confidence: float = 0.95, progress: Progress = _silent) -> Effects:
+    """Return the effect of every window and stream; `progress` is told how many of the cross-validation's fits are done.
+
+    On one thread: several that wait for each other on a busy machine take minutes for what is a second's work. Raises
+    DataError where there are too few readings.
     """
     with threadpool_limits(limits=1, user_api="blas"):
-        return _estimate(design, streams, confidence)
+        return _estimate(design, streams, confidence, progress)
 
 
-def _estimate(design: Design, streams: int, confidence: float) -> Effects:
+def _estimate(design: Design, streams: int, confidence: float, progress: Progress) -> Effects:
     drifting = 2 * len(np.unique(design.run))
     spare = len(design.change) - drifting - _COVARIATES
     if spare < 4:
@@ -111,11 +123,12 @@ def _estimate(design: Design, streams: int, confidence: float) -> Effects:
     change = _without_drift(design, design.change[:, None])[:, 0]
     columns = _without_drift(design, _columns(design))
     tried = list(product(_SHARED, _OWN))
-    settings = [_variances(design, columns, *pair) for pair in tried]
-    returning = np.where(np.arange(columns.shape[1]) < _COVARIATES, settings[0], 0)
-    errors = _errors(change, columns, _folds(design), [*settings, returning])
-    best = _best(errors[:-1])
-    (shared, own), variances = tried[best], settings[best]
+    priors = [_prior(design, columns, *pair) for pair in tried]
+    returning = Prior(few=np.where(np.arange(len(priors[0].few)) < _COVARIATES, priors[0].few, 0), window=0.0)
+    folds = Folds.of(design.run, design.order, design.progress)
+    errors = squared_errors(change, columns, folds.rows, [*priors, returning], progress)
+    best = best_of(errors[:-1])
+    (shared, own), variances = tried[best], priors[best].variances(len(design.stream))
     posterior = _Posterior.of(change, columns, variances, spare=len(design.change) - drifting)
     quantile = float(student.ppf((1 + confidence) / 2, spare))
     rows = _window_rows(design)
@@ -128,50 +141,11 @@ def _estimate(design: Design, streams: int, confidence: float) -> Effects:
         noise=float(np.sqrt(posterior.noise)),
         shared=shared,
         own=own,
-        skill=_skill(errors),
+        skill=skill_of(errors),
+        left_out=folds.left_out,
         identified=max(0.0, posterior.freedom - _COVARIATES),
         confidence=confidence,
     )
-
-
-def _errors(change: Numbers, columns: Numbers, folds: Sequence[Integers], settings: Sequence[Numbers]) -> Numbers:
-    """Return (settings, folds, folds): [s, f, g] is the squared error in fold g of what was learnt outside folds f and g."""
-    errors = np.zeros((len(settings), len(folds), len(folds)))
-    for one, other in combinations_with_replacement(range(len(folds)), 2):
-        kept = np.setdiff1d(np.arange(len(change)), np.concatenate([folds[one], folds[other]]))
-        seen, given, _ = _compressed(change[kept], columns[kept])
-        for number, variances in enumerate(settings):
-            missed = (change - columns @ _ridge(seen, given, variances)) ** 2
-            errors[number, one, other], errors[number, other, one] = missed[folds[other]].sum(), missed[folds[one]].sum()
-    return errors
-
-
-def _ridge(change: Numbers, columns: Numbers, variances: Numbers) -> Numbers:
-    """Return the posterior mean of the coefficients, (p,)."""
-    scaled = columns * variances
-    factor = cho_factor(scaled @ columns.T + np.eye(len(change)), lower=True)
-    mean: Numbers = scaled.T @ cho_solve(factor, change)
-    return mean
-
-
-def _best(errors: Numbers) -> int:
-    """Return the setting, of (settings, folds, folds), that predicts folds left out best; the first of equal ones."""
-    return int(np.argmin(np.trace(errors, axis1=1, axis2=2)))
-
-
-def _skill(errors: Numbers) -> float:
-    """Return the share of squared error that effects take away; the last of the settings is that without any effects.
-
-    Every fold is predicted by the setting that was best at the other folds, without having learnt from it.
-    """
-    without = float(np.trace(errors[-1]))
-    if without <= 0:
-        return 0.0
-    left = 0.0
-    for fold in range(errors.shape[1]):
-        others = np.delete(errors[:-1, fold], fold, axis=1).sum(axis=1)
-        left += float(errors[int(np.argmin(others)), fold, fold])
-    return 1 - left / without
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -243,8 +217,8 @@ def _one_hot(stream: Integers) -> Numbers:
     return member
 
 
-def _variances(design: Design, columns: Numbers, shared: float, own: float) -> Numbers:
-    """Return (p,): prior variances, such that features explain `shared` times the noise's variance, deviations `own` times.
+def _prior(design: Design, columns: Numbers, shared: float, own: float) -> Prior:
+    """Return prior variances, such that features explain `shared` times the noise's variance, deviations `own` times.
 
     Streams are taken to differ as much as one unit of a feature (or one window) makes: where every stretch has the same
     shares of streams, the data say nothing of it, and no scale could be taken from there.
@@ -258,9 +232,8 @@ def _variances(design: Design, columns: Numbers, shared: float, own: float) -> N
         raise DataError("no stretch between readings consumed windows other than the rest did; nothing can be told from them")
     alike = shared / (features if features > 0 else windows)
     loose = _LOOSE / max(float(power[0]), 1e-12)
-    parts = (loose, alike, alike, own / windows)
-    widths = (_COVARIATES, streams, design.features.shape[1], len(design.stream))
-    return np.repeat(np.asarray(parts), widths)
+    few = np.repeat([loose, alike], [_COVARIATES, streams + design.features.shape[1]])
+    return Prior(few=few, window=own / windows)
 
 
 def _without_drift(design: Design, columns: Numbers) -> Numbers:
@@ -271,16 +244,6 @@ def _without_drift(design: Design, columns: Numbers) -> Numbers:
         drift = np.stack([np.ones(len(rows)), design.progress[rows]], axis=1)
         left[rows] -= drift @ np.linalg.lstsq(drift, columns[rows], rcond=None)[0]
     return left
-
-
-def _folds(design: Design) -> list[Integers]:
-    """Return the rows left out of each fold: whole runs, dealt out in turn; stretches of time where there are too few."""
-    runs = np.unique(design.run)
-    if len(runs) >= 3:
-        place = np.searchsorted(runs, design.run) % min(_FOLDS, len(runs))
-    else:
-        place = np.arange(len(design.run)) * _FOLDS // len(design.run)
-    return [np.flatnonzero(place == fold) for fold in range(int(place.max()) + 1)]
 
 
 def _compressed(change: Numbers, columns: Numbers) -> tuple[Numbers, Numbers, float]:

@@ -9,7 +9,7 @@ stream, start and stop, so runs under any mixes of the same streams, whole or li
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from curriculum.attribution.consumption import consumption, sizes_of, window_table
-from curriculum.attribution.effects import Design, Numbers
+from curriculum.attribution.consumption import consumption, play_order, sizes_of, window_table
+from curriculum.attribution.effects import Design
+from curriculum.attribution.effects_folds import Numbers
 from curriculum.errors import DataError, UserError
 from curriculum.mix import Mix, Stream
 from curriculum.probe import Trajectory
@@ -28,14 +29,16 @@ from curriculum.proxy.run import RECORD, load_run
 from curriculum.units import keyed_seed
 
 _WINDOW = ["stream", "start", "stop"]
+_MODES = ("general", "shallow")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Evidence:
     """What runs show. `windows`: stream, start, stop, consumed (samples, all runs), held_out; also windows never consumed.
 
-    `stretches`: run, previous, position, progress, change, before, rate. `consumed` (stretches, windows): samples. `dropped`
-    stretches consumed held-out windows and are left out.
+    `stretches`: run, order (which runs share that play their windows in one order), previous, position, progress, change,
+    before, rate, in_mode (whether a probe was general or shallow at either end). `consumed` (stretches, windows): samples.
+    `dropped` stretches consumed held-out windows and are left out.
     """
 
     windows: pd.DataFrame
@@ -45,6 +48,12 @@ class Evidence:
     sizes: dict[str, int]
     runs: tuple[Path, ...]
     dropped: int = 0
+
+    @property
+    def unused(self) -> tuple[Path, ...]:
+        """Return the runs of which no stretch is used."""
+        used = set(self.stretches["run"])
+        return tuple(run for number, run in enumerate(self.runs) if number not in used)
 
     def design(self, features: Numbers) -> Design:
         """Return the regression over all stretches; `features` (windows, F)."""
@@ -56,6 +65,7 @@ class Evidence:
             rate=rate / rate.mean(),
             progress=self.stretches["progress"].to_numpy(dtype=np.float64),
             run=self.stretches["run"].to_numpy(dtype=np.int64),
+            order=self.stretches["order"].to_numpy(dtype=np.int64),
             consumed=self.consumed / 1000,
             stream=np.asarray([names.index(name) for name in self.windows["stream"]], dtype=np.int64),
             features=features,
@@ -75,27 +85,36 @@ def find_runs(places: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def gather(runs: Sequence[Path], *, probes: Sequence[str] = (), held_out: pd.DataFrame | None = None) -> Evidence:
-    """Return what the runs in these folders show; only of `probes`, if any are named.
+def gather(
+    runs: Sequence[Path],
+    *,
+    probes: Sequence[str] = (),
+    held_out: pd.DataFrame | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evidence:
+    """Return what the runs in these folders show; only of `probes`, if any are named. `progress` is told of runs read.
 
-    `held_out`: windows (stream, start, stop) that must not inform the effects: stretches that consumed any of them are left
-    out. Raises DataError, UserError: runs without two capable readings in a row, of different data, of overlapping windows.
+    `held_out`: windows that must not inform the effects (see `without_windows`). Raises DataError, UserError: runs without two
+    capable readings in a row, of different data, of overlapping windows.
     """
     stretches, tables, parts = [], [], []
     streams: dict[str, Stream] = {}
+    orders: dict[object, int] = {}
     for number, folder in enumerate(runs):
+        progress(number, len(runs))
         mix = Mix.load(folder / "mix.yaml")
         _check_same_data(streams, mix, folder)
         streams |= {name: stream for name, stream in mix.streams.items() if name not in streams}
         plan = mix.plan(sizes=sizes_of(mix))
-        found = _stretches(folder, probes).assign(run=number)
+        order = orders.setdefault(play_order(plan), len(orders))
+        found = _stretches(folder, probes).assign(run=number, order=order)
         stretches.append(found)
         tables.append(window_table(plan)[_WINDOW])
         parts.append(_consumed_in(consumption(plan, _positions(folder)), found).assign(run=number))
     sizes = sizes_of(Mix(name="all", streams=streams, phases=mix.phases, samples=mix.samples, unit=mix.unit))
     windows = _all_windows(pd.concat(tables), sizes)
     evidence = _evidence(windows, pd.concat(stretches, ignore_index=True), pd.concat(parts), streams, sizes, tuple(runs))
-    return evidence if held_out is None else _without(evidence, held_out)
+    return evidence if held_out is None else without_windows(evidence, held_out)
 
 
 def held_out_windows(windows: pd.DataFrame, share: float, *, seed: int = 0) -> pd.DataFrame:
@@ -115,7 +134,7 @@ def _trajectory(folder: Path) -> pd.DataFrame:
 
 
 def _stretches(folder: Path, probes: Sequence[str]) -> pd.DataFrame:
-    """Return previous, position, progress, change, before, rate of each stretch over which any probe counts."""
+    """Return previous, position, progress, change, before, rate, in_mode of each stretch over which any probe counts."""
     result = load_run(folder)
     if result is None:
         raise DataError(f"{folder} holds no whole run (run.json, mix.yaml, trajectory.parquet); let it finish first")
@@ -123,6 +142,7 @@ def _stretches(folder: Path, probes: Sequence[str]) -> pd.DataFrame:
     families = dict(zip(table["probe"], table["family"], strict=True))
     margins = table.pivot(index="position", columns="probe", values="margin")
     capable = table.pivot(index="position", columns="probe", values="capable").astype(bool)
+    in_mode = table.pivot(index="position", columns="probe", values="mode").isin(_MODES)
     formed = {probe: _formed(capable[probe]) for probe in margins}
     rate = _rates(folder, result.samples)
     rows = []
@@ -133,8 +153,9 @@ def _stretches(folder: Path, probes: Sequence[str]) -> pd.DataFrame:
         means = margins.loc[[previous, position], able].T.groupby(families).mean().mean()
         change, before = float(means[position] - means[previous]), float(means[previous])
         progress = (previous + position) / 2 / result.samples
-        rows.append((int(previous), int(position), progress, change, before, rate(int(previous), int(position))))
-    return pd.DataFrame(rows, columns=["previous", "position", "progress", "change", "before", "rate"])
+        moded = bool(in_mode.loc[[previous, position], able].any(axis=None))
+        rows.append((int(previous), int(position), progress, change, before, rate(int(previous), int(position)), moded))
+    return pd.DataFrame(rows, columns=["previous", "position", "progress", "change", "before", "rate", "in_mode"])
 
 
 def _formed(capable: pd.Series[bool]) -> float:
@@ -226,8 +247,8 @@ def _evidence(
     return Evidence(windows=windows, stretches=stretches, consumed=consumed, streams=streams, sizes=sizes, runs=runs)
 
 
-def _without(evidence: Evidence, held_out: pd.DataFrame) -> Evidence:
-    """Leave out the stretches that consumed any of the held-out windows."""
+def without_windows(evidence: Evidence, held_out: pd.DataFrame) -> Evidence:
+    """Return the evidence without the stretches that consumed any of `held_out` (stream, start, stop). Raises DataError."""
     out = {tuple(window) for window in held_out[_WINDOW].itertuples(index=False, name=None)}
     windows = evidence.windows.copy()
     windows["held_out"] = [tuple(window) in out for window in windows[_WINDOW].itertuples(index=False, name=None)]

@@ -10,7 +10,7 @@ embeddings of a model (dearer, and a model is needed). The price: what counts do
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from curriculum.attribution.effects import Numbers
+from curriculum.attribution.effects_folds import Numbers
 from curriculum.errors import DataError, FileError
 from curriculum.mix import Mix, Order, Phase, Stream
 from curriculum.plan.permutation import Integers
@@ -46,15 +46,27 @@ def no_features(windows: int) -> Features:
     return Features(names=(), values=np.zeros((windows, 0)))
 
 
-def content_features(windows: pd.DataFrame, streams: Mapping[str, Stream], sizes: Mapping[str, int]) -> Features:
-    """Return features of the windows' tokens (`windows`: stream, start, stop). Raises DataError for data without tokens."""
+def content_features(
+    windows: pd.DataFrame,
+    streams: Mapping[str, Stream],
+    sizes: Mapping[str, int],
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Features:
+    """Return features of the windows' tokens (`windows`: stream, start, stop). Raises DataError for data without tokens.
+
+    `progress` is told how many windows are read, and how many there are.
+    """
     counts = np.zeros((len(windows), len(_COUNTS)))
     shares = np.zeros((len(windows), _BINS))
+    done = 0
     for name, own in windows.groupby("stream", sort=False):
         reader = _Reader(str(name), streams[str(name)], sizes[str(name)])
         try:
             for row, start, stop in own[["start", "stop"]].itertuples(name=None):
+                progress(done, len(windows))
                 counts[row], shares[row] = _look(*reader.samples(int(start), int(stop)))
+                done += 1
         finally:
             reader.close()
     components = _components(shares)

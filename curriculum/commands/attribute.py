@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +14,20 @@ import pandas as pd
 from rich.console import Console
 
 from curriculum.errors import DataError, UserError
+from curriculum.report.stage_progress import counted
 
 if TYPE_CHECKING:
-    from curriculum.attribution.branches import Growing, Trunk
+    from curriculum.attribution.branches import Agreement, Growing, Trunk
     from curriculum.attribution.effects import Effects
     from curriculum.attribution.effects_data import Evidence
     from curriculum.attribution.effects_features import Features
+    from curriculum.report.stage_progress import StageProgress
     from curriculum.search.executor import Outcome
 
 _LISTED = 20  # windows of either sign in the JSON document
 _BRANCH_READINGS = 4
+_PREDICTED = (("", "effect"), ("_low", "low"), ("_high", "high"))  # a group's interval as wide as its windows' on average
+_LEAST_GROUPS = 6  # whose resamples say how far a rank correlation can be trusted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +61,11 @@ def attribute(places: Sequence[Path], settings: Settings, *, as_json: bool = Fal
     progress = Console(stderr=True)
     runs = find_runs(places)
     grown = _grown(runs, settings, progress) if settings.branches else None
-    evidence = _evidence(runs, settings, progress)
-    features = _features(evidence, settings.features, progress)
-    effects, windows = _effects(evidence, features)
-    document = _document(evidence, features, effects, windows) | _written(evidence, effects, windows, settings)
+    evidence, features, effects = _estimated(runs, settings, progress)
+    windows = pd.concat([evidence.windows, effects.windows], axis=1)
+    document = _document(evidence, features, effects, windows)
+    document["warnings"] = _warnings(document, settings)
+    document |= _written(evidence, effects, windows, settings)
     if settings.select is not None:
         document["selection"] = _selected(evidence, windows, settings)
     if grown is not None:
@@ -75,45 +80,66 @@ def attribute(places: Sequence[Path], settings: Settings, *, as_json: bool = Fal
 
 
 def _check(settings: Settings) -> None:
-    if settings.picture is not None:
-        from curriculum.report.scan_chart import check_picture
+    from curriculum.report.outputs import check_file, check_folder
+    from curriculum.report.scan_chart import check_picture
 
+    check_folder(settings.out, "--out")
+    if settings.select is not None:
+        check_folder(settings.select, "--select")
+    if settings.picture is not None:
         check_picture(settings.picture)
+        check_file(settings.picture, "--picture")
     if settings.pool == "held-out" and not settings.hold_out:
         raise UserError("--from held-out needs --hold-out SHARE, the share of windows that must not inform the effects")
     if "none" in settings.features and len(settings.features) > 1:
         raise UserError("--features none leaves out all features; give it alone, or leave it out")
 
 
-def _evidence(runs: Sequence[Path], settings: Settings, progress: Console) -> Evidence:
-    from curriculum.attribution.effects_data import gather, held_out_windows
+def _estimated(runs: Sequence[Path], settings: Settings, console: Console) -> tuple[Evidence, Features, Effects]:
+    """Return what the runs show, what their windows hold, and the effects; the long way of it with its progress."""
+    from curriculum.attribution.effects import estimate
+    from curriculum.report.stage_progress import Stage, shown_stages
 
-    _say(progress, f"reading {len(runs)} runs")
-    evidence = gather(runs, probes=settings.probes)
+    stages = {
+        "runs": Stage(label="reading runs", unit="runs"),
+        "windows": Stage(label="reading windows", unit="windows"),
+        "fits": Stage(label="estimating effects", unit="fits"),
+    }
+    with shown_stages(console, stages) as show:
+        _say(console, f"reading {counted(len(runs), 'run')}")
+        evidence = _evidence(runs, settings, show)
+        features = _features(evidence, settings.features, console, show)
+        _say(console, f"estimating effects from {counted(len(evidence.stretches), 'change')}")
+        design = evidence.design(features.values)
+        streams = len(evidence.streams)
+        effects = estimate(design, streams=streams, progress=lambda done, total: show("fits", done, total))
+    return evidence, features, effects
+
+
+def _evidence(runs: Sequence[Path], settings: Settings, show: StageProgress) -> Evidence:
+    from curriculum.attribution.effects_data import gather, held_out_windows, without_windows
+
+    evidence = gather(runs, probes=settings.probes, progress=lambda done, total: show("runs", done, total))
     if not settings.hold_out:
         return evidence
-    held_out = held_out_windows(evidence.windows, settings.hold_out, seed=settings.seed)
-    return gather(runs, probes=settings.probes, held_out=held_out)
+    return without_windows(evidence, held_out_windows(evidence.windows, settings.hold_out, seed=settings.seed))
 
 
-def _features(evidence: Evidence, kinds: Sequence[str], progress: Console) -> Features:
+def _features(evidence: Evidence, kinds: Sequence[str], console: Console, show: StageProgress) -> Features:
     from curriculum.attribution.effects_features import content_features, no_features, table_features
 
-    found = no_features(len(evidence.windows))
+    def tell(done: int, total: int) -> None:
+        show("windows", done, total)
+
+    windows = evidence.windows
+    found = no_features(len(windows))
     for kind in kinds:
         if kind == "content":
-            _say(progress, f"reading what {len(evidence.windows)} windows hold")
-            found = found.beside(content_features(evidence.windows, evidence.streams, evidence.sizes))
+            _say(console, f"reading what {counted(len(windows), 'window')} hold{'s' if len(windows) == 1 else ''}")
+            found = found.beside(content_features(windows, evidence.streams, evidence.sizes, progress=tell))
         elif kind != "none":
-            found = found.beside(table_features(evidence.windows, Path(kind)))
+            found = found.beside(table_features(windows, Path(kind)))
     return found
-
-
-def _effects(evidence: Evidence, features: Features) -> tuple[Effects, pd.DataFrame]:
-    from curriculum.attribution.effects import estimate
-
-    effects = estimate(evidence.design(features.values), streams=len(evidence.streams))
-    return effects, pd.concat([evidence.windows, effects.windows], axis=1)
 
 
 def _document(evidence: Evidence, features: Features, effects: Effects, windows: pd.DataFrame) -> dict[str, Any]:
@@ -126,7 +152,10 @@ def _document(evidence: Evidence, features: Features, effects: Effects, windows:
     return {
         "run_folders": [str(run) for run in evidence.runs],
         "runs": effects.runs,
+        "runs_unused": [str(run) for run in evidence.unused],
         "readings": effects.readings,
+        "readings_in_a_mode": int(evidence.stretches["in_mode"].sum()),
+        "left_out": effects.left_out,
         "dropped": evidence.dropped,
         "confidence": effects.confidence,
         "features": list(features.names),
@@ -142,6 +171,24 @@ def _document(evidence: Evidence, features: Features, effects: Effects, windows:
         "top": as_rows(ranked.iloc[::-1].head(_LISTED)),
         "bottom": as_rows(ranked.head(_LISTED)),
     }
+
+
+def _warnings(document: Mapping[str, Any], settings: Settings) -> list[str]:
+    """Return what keeps the numbers from meaning what they seem to."""
+    found = []
+    if document["runs_unused"]:
+        found.append(
+            f"no change of {', '.join(document['runs_unused'])} was used: no probe was capable at two readings in a row, or "
+            "held-out windows had a part in every change"
+        )
+    if not document["readings_in_a_mode"]:
+        found.append(
+            "at no reading that was used was a probe general or shallow: the effects are of margins too small to be a mode, "
+            "and lists made by them need not hold one"
+        )
+    if settings.select is not None and document["skill"] <= 0:
+        found.append("the effects predict nothing, so the lists that were written are no better than random ones")
+    return found
 
 
 def _written(evidence: Evidence, effects: Effects, windows: pd.DataFrame, settings: Settings) -> dict[str, str]:
@@ -182,7 +229,7 @@ def _branches(trunk: Trunk, growing: Growing, windows: pd.DataFrame, settings: S
     found = branch(trunk, sets, range(settings.branches), growing, settings.out / "branches")
     names, predicted = list(sets), {name: float(own["effect"].mean()) for name, own in sets.items()}
     finals = {name: [float(margins_of(result).iloc[-1]) for result in found[name]] for name in names}
-    rank = agreement(predicted, found) if settings.groups > 3 else None
+    rank = _rank(agreement(predicted, found)) if settings.groups > 3 else None
     return {
         "checkpoint": str(trunk.checkpoint),
         "samples": growing.samples,
@@ -190,11 +237,23 @@ def _branches(trunk: Trunk, growing: Growing, windows: pd.DataFrame, settings: S
         "groups": settings.groups,
         "difference": compare(found, names[-1], names[0]).as_json(),
         "sets": [
-            {"name": name, "predicted": round(predicted[name], 6), "margin": mean_interval(finals[name]).as_json()}
+            {
+                "name": name,
+                **{f"predicted{end}": round(float(sets[name][column].mean()), 6) for end, column in _PREDICTED},
+                "margin": mean_interval(finals[name]).as_json(),
+            }
             for name in names
         ],
-        "rank_correlation": None if rank is None else {name: _finite(value) for name, value in asdict(rank).items()},
+        "rank_correlation": rank,
     }
+
+
+def _rank(found: Agreement) -> dict[str, float | None]:
+    """Return a rank correlation as JSON; no interval where resampling cannot give one: few groups, or ranks all alike."""
+    values = {name: _finite(value) for name, value in asdict(found).items()}
+    if found.sets < _LEAST_GROUPS or abs(found.correlation) > 1 - 1e-9:
+        values |= {"low": None, "high": None}
+    return values
 
 
 def _grown(runs: Sequence[Path], settings: Settings, progress: Console) -> tuple[Trunk, Growing]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -14,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from curriculum.errors import UserError
-from curriculum.units import format_count, format_seconds
 
 if TYPE_CHECKING:
-    from curriculum.attribution.scan import Progress, ScanResult
+    from curriculum.attribution.scan import ScanResult
     from curriculum.mix import Stream
     from curriculum.streaming.shards import Source
 
-_PLAIN_SECONDS = 15.0  # without a terminal, one line in this time
 _STAGES = {"followers": "likely followers", "count": "counting"}
 
 
@@ -48,14 +45,15 @@ def scan(
     from curriculum.attribution.scan import scan as scan_sources
     from curriculum.attribution.scan_scores import write_scores
     from curriculum.attribution.scan_streams import open_streams
-    from curriculum.report.scan_chart import check_picture, draw_scan, print_scan
+    from curriculum.report.scan_chart import draw_scan, print_scan
+    from curriculum.report.stage_progress import Stage, shown_stages
 
-    if picture is not None:
-        check_picture(picture)
+    _check_outputs(out, picture)
     named = _named_streams(streams, mix, sequence_length)
     sources = open_streams(named)
     began = monotonic()
-    with _shown_progress() as progress:
+    stages = {name: Stage(label=label, unit="tokens") for name, label in _STAGES.items()}
+    with shown_stages(Console(stderr=True), stages) as progress:
         result = scan_sources(_windowed(named, sources, window), kept=Kept(folder=_kept_folder()), progress=progress)
     seconds = monotonic() - began
     if out is not None:
@@ -66,7 +64,7 @@ def scan(
         print(json.dumps(_as_json(result, out=out, picture=picture, seconds=seconds), indent=1))
     else:
         print_scan(result, Console())
-        _say_written(out, picture)
+        _say_written(out, picture, mix)
     return 0
 
 
@@ -110,53 +108,26 @@ def _as_json(result: ScanResult, *, out: Path | None, picture: Path | None, seco
     }
 
 
-def _say_written(out: Path | None, picture: Path | None) -> None:
+def _check_outputs(out: Path | None, picture: Path | None) -> None:
+    """Raise UserError or ResourceError, before anything is counted, where what was asked for cannot be written."""
+    from curriculum.report.outputs import check_file
+    from curriculum.report.scan_chart import check_picture
+
     if out is not None:
-        print(f"scores: {out}; in a mix: order: {{scores: {out}, direction: descending}}")
+        check_file(out, "--out")
+    if picture is not None:
+        check_picture(picture)
+        check_file(picture, "--picture")
+
+
+def _say_written(out: Path | None, picture: Path | None, mix: Path | None) -> None:
+    if out is not None:
+        print(f"scores: {out}; in {mix or 'a mix'}: order: {{scores: {_path_in(mix, out)}, direction: descending}}")
     if picture is not None:
         print(f"picture: {picture}")
 
 
-@contextmanager
-def _shown_progress() -> Iterator[Progress]:
-    """Show stage, tokens and time left on standard error: a bar in a terminal, a line now and then elsewhere."""
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(file=sys.stderr)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    lines = _Lines(console)
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(_STAGES[stage], total=total)
-            bar.update(tasks[stage], completed=done)
-            if not console.is_terminal:
-                lines.show(stage, done, total)
-
-        yield show
-
-
-class _Lines:
-    """Progress in plain lines: not before some seconds have gone, and not often."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._printed = monotonic()
-        self._stage, self._began, self._first = "", 0.0, 0
-
-    def show(self, stage: str, done: int, total: int) -> None:
-        now = monotonic()
-        if stage != self._stage:
-            self._stage, self._began, self._first = stage, now, done
-        if now - self._printed < _PLAIN_SECONDS or done <= self._first:
-            return
-        self._printed = now
-        left = (total - done) * (now - self._began) / (done - self._first)
-        self._console.print(
-            f"{_STAGES[stage]}: {format_count(done)} of {format_count(total)} tokens, {format_seconds(left)} left",
-            highlight=False,
-            markup=False,
-        )
+def _path_in(mix: Path | None, file: Path) -> str:
+    """Return the path that a mix names a file by: relative to the mix file, absolute where none is known."""
+    place = file.absolute()
+    return str(place) if mix is None else os.path.relpath(place, mix.absolute().parent)
