@@ -118,6 +118,20 @@ def kept(study: Study, look: Look) -> str:
     return f"{sum(not of for of in broken)} of {len(broken)}" + (f" (broken: {', '.join(names)})" if names else "")
 
 
+def by_replicate(study: Study, found: Sequence[Look]) -> str:
+    """Return each replicate's winners: time general / value, with a star where a constraint is broken."""
+    numbers = sorted({replicate for look in found for replicate in look.winners})
+
+    def shown(look: Look, replicate: int) -> str:
+        if replicate not in look.winners:
+            return "-"
+        star = "*" if overstepped(study, look.winners[replicate], look.statics[replicate]) else ""
+        return " / ".join(f"{look.winners[replicate][measure].mean():.3f}" for measure in MEASURES) + star
+
+    header = ["time general / value; *: breaks a constraint", *(f"replicate {number + 1}" for number in numbers)]
+    return table(header, [[look.name, *(shown(look, number) for number in numbers)] for look in found])
+
+
 def tokens_of(study: Study, budget: int) -> int:
     """Return the proxy tokens of a search without proof: reference, trials, and repeats (at most)."""
     known = {name: find_stream(name, stream).tokens_per_sample for name, stream in study.streams.items()}
@@ -144,7 +158,11 @@ def section(study: Study, title: str, found: Sequence[Look], against: str) -> st
         for look in found
     ]
     header = ["method", "replicates", "time general", "value", "gain, time general", "gain, value", "feasible", "proxy tokens"]
-    parts = [f"## {title}: {replicates} replicate{'s' if replicates != 1 else ''}", table(header, worth)]
+    parts = [
+        f"## {title}: {replicates} replicate{'s' if replicates != 1 else ''}",
+        table(header, worth),
+        by_replicate(study, found),
+    ]
     if long is not None:
         parts.append(table(["method", f"minus {long.name}, time general", "value", "pairs"], _against(found, long)))
     return "\n\n".join(parts)
