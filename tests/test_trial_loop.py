@@ -185,6 +185,7 @@ def test_repeats_and_proof_are_asked_for_in_populations(study: Study, tmp_path: 
     finalists = Candidates(runner=runner, reference=limit, evidence=proposals.evidence(4)).finalists(trials)
     proof = Prover(runner=runner).prove(finalists)
     assert all(len(arm.scores) == 2 for arm in proof.arms.values())
+    assert proof.compared == len(proof.finalists), "a member of a population is one run, under one name"
     records = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*/run.json")}
     kinds = {name.split("-")[0]: len(record.get("trained_with", {}).get("members", ())) for name, record in records.items()}
     assert (kinds["trial"], kinds["static"]) == (0, 2) and kinds["proof"] in (2, 3)

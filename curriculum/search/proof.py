@@ -53,7 +53,7 @@ class Prover:
         names = [name for name in found if name in arms]
         if not names:
             raise RunError("every finalist failed in the proof; lower the learning_rate, or raise candidates and repeats")
-        compared = self._compared({name: mixes[name] for name in names})
+        compared = max(len(names), self._proven())
         arms |= self._closer(arms, names, mixes, compared)
         while names:
             first = leader(study, [arms[name] for name in names], arms["static"]).name
@@ -76,13 +76,12 @@ class Prover:
         phases = {name: self.runner.control(name) for name in HAND_MADE}
         return {name: self.runner.study.mix(name, of) for name, of in phases.items() if of is not None}
 
-    def _compared(self, finalists: Mapping[str, Mix]) -> int:
+    def _proven(self) -> int:
         """Return how many finalists were proven, now and before: their runs are there, and each was a chance to be wrong."""
-        runner, first = self.runner, self.runner.seed("proof", 0)
-        now = {runner.request(f"proof-{_label(name)}", mix, first, PROOF_DRAW).run_id() for name, mix in finalists.items()}
-        proven = {run for run in runner.executor.finished("proof-") if f"-s{first}-" in run}
-        begins = tuple(f"proof-{name}-s{first}-" for name in ("static", *HAND_MADE))
-        return len(now | {run for run in proven if not run.startswith(begins)})
+        first = self.runner.seed("proof", 0)
+        runs = {run for run in self.runner.executor.finished("proof-") if f"-s{first}-" in run}
+        controls_begin = tuple(f"proof-{name}-s{first}-" for name in ("static", *HAND_MADE))
+        return sum(not run.startswith(controls_begin) for run in runs)
 
     def _closer(self, arms: Mapping[str, Arm], names: Sequence[str], mixes: Mapping[str, Mix], compared: int) -> dict[str, Arm]:
         """Return static and finalists with more pairs, as long as these may decide a close comparison."""
