@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from test_ladder import STUDY
 
 from curriculum.cli import cli
 from curriculum.commands import ladder as command
@@ -26,22 +27,6 @@ from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
 
 SIZES = {"arith": 65536, "icl": 65536, "facts": 65536}
-STUDY = """\
-version: 1
-name: tiny
-seed: 3
-streams:
-  arith: {local: "testbed:arith"}
-  icl: {local: "testbed:icl"}
-  facts: {local: "testbed:facts"}
-length: {samples: 256}
-exposure_shares: {arith: 1, icl: 1, facts: 2}
-proxy: {layers: 1, width: 16, heads: 1, batch: 16, readings: 4}
-probes:
-  - {name: succession, family: succession, builtin: "testbed:succession", floor: 0.0, items: 16}
-controls: {favour: [arith, icl]}
-space: {knots: 4, rank: 1}
-"""
 
 
 @pytest.fixture
