@@ -178,6 +178,26 @@ def test_a_lead_must_hold_under_the_schedule_of_the_full_run(
     assert judge(targeted, replace(found, scheduled=()), static, 2).kind == "winner"
 
 
+def test_to_last_and_to_hold_is_corrected_for_the_finalists_that_may_be_asked(study: Study) -> None:
+    targeted = replace(study, objective=replace(study.objective, target_schedule="cosine"))
+    lead = 0.04 + 1.9 * WOBBLE[:10]  # 2.3 to 2.7 standard errors: shown at 95 %, not at 97.5 %
+    under = Arm(
+        name="x",
+        scores=tuple(
+            replace(s, measures=replace(s.measures, time_general=s.measures.time_general + float(d)))
+            for s, d in zip(STATIC.scores, lead, strict=True)
+        ),
+    )
+    tails = tuple(score(0.4, tail=0.3 + float(each)) for each in lead)
+    static = replace(STATIC, tail=(score(0.4, tail=0.3),) * 10, scheduled=STATIC.scores)
+    for kind, found in (
+        ("transient", replace(arm("x", 0.8), tail=tails)),
+        ("none", replace(with_runs(arm("x", 0.8)), scheduled=under.scores)),
+    ):
+        assert judge(targeted, found, static, 1).kind == "winner"
+        assert judge(targeted, found, static, 2).kind == kind
+
+
 def test_a_transient_lead_stays_transient_whatever_the_schedule(study: Study) -> None:
     fading = with_runs(arm("x", 0.8), tail=0.0, under=arm("x", 0.8))
     verdict = judge(study, fading, with_runs(STATIC, tail=0.0, under=STATIC), 1)

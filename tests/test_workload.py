@@ -100,9 +100,13 @@ def test_a_search_says_that_workers_stay_idle(
         assert ("of 8 workers at most 4" in " ".join(capsys.readouterr().err.split())) == is_told
 
 
-def test_pairs_that_a_close_proof_may_add_are_also_trained_under_the_full_runs_schedule() -> None:
+def test_static_and_every_finalist_may_be_asked_under_the_full_runs_schedule_on_all_pairs() -> None:
     study = load_study()
     targeted = replace(study, objective=replace(study.objective, target_schedule="wsd", common_tail=0))
     without = replace(targeted, objective=replace(targeted.objective, target_schedule=None))
-    more = study.search.most_seeds - study.search.finalist_seeds
-    assert workload.count_runs(targeted, 50).more - workload.count_runs(without, 50).more == 2 * more > 0
+    search, counts = study.search, workload.count_runs(targeted, 50)
+    assert counts.schedule == 2 * search.finalist_seeds, "static's and the leader's are certain"
+    asked = counts.schedule + counts.more - workload.count_runs(without, 50).more
+    assert asked == (1 + search.finalists) * search.most_seeds
+    few = replace(targeted, search=replace(search, finalist_seeds=5))
+    assert workload.count_runs(few, 50).more == 0, "nobody can win, so that nobody else is asked"

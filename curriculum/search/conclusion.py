@@ -105,7 +105,7 @@ def arm_as_json(study: Study, arm: Arm, static: Arm, comparisons: int) -> dict[s
         "loss": {name: round(loss, 6) for name, loss in arm.loss().items()},
         "bits_per_byte": {name: round(bits, 6) for name, bits in arm.bits().items()},
         "after_tail": _after_tail(arm),
-        "under_target_schedule": _under_schedule(study, arm, static),
+        "under_target_schedule": _under_schedule(study, arm, static, comparisons),
     }
 
 
@@ -121,7 +121,7 @@ def _after_tail(arm: Arm) -> dict[str, Any] | None:
     }
 
 
-def _under_schedule(study: Study, arm: Arm, static: Arm) -> dict[str, Any] | None:
+def _under_schedule(study: Study, arm: Arm, static: Arm, comparisons: int) -> dict[str, Any] | None:
     """Return what an arm is worth under the full run's learning-rate schedule."""
     if not (arm.scheduled and static.scheduled):
         return None
@@ -130,7 +130,7 @@ def _under_schedule(study: Study, arm: Arm, static: Arm) -> dict[str, Any] | Non
     return {
         "pairs": len(arm.scheduled),
         metric: mean_interval(values).as_json(),
-        "gain_over_static": scheduled_gain(arm, static, metric).as_json(),
+        "gain_over_static": scheduled_gain(arm, static, metric, comparisons).as_json(),
     }
 
 

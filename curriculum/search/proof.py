@@ -1,9 +1,12 @@
 """The proof: finalists beside controls of equal exposure, on fresh seeds and fresh probe items.
 
 proof      finalists, static and the hand-made curricula; more pairs for finalists and static where it is close
-controls   the leader's pieces shuffled, and the leader reversed
 tail       the leader again, the last part of the run the same as static's
 schedule   leader and static again, on as many pairs, under the full run's learning-rate schedule, if the study names it
+controls   the leader's pieces shuffled, and the leader reversed
+
+A leader whose lead does not last, or does not hold under that schedule, is not the end: the next finalist that is shown to
+beat static is asked the same, and the first to pass leads. The price: up to as many runs again for each finalist more.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from curriculum.search.conclusion import Trial
 from curriculum.search.objective import Score, score_run
 from curriculum.search.runner import Runner, required
 from curriculum.search.study import HAND_MADE, Study
-from curriculum.search.verdict import Arm, leader, should_add_pairs
+from curriculum.search.verdict import Arm, Kind, can_last, is_shown, judge, leader, should_add_pairs
+
+_CLAIMS: tuple[Kind, ...] = ("winner", "transient")  # the better first; of others the first asked is spoken of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +49,7 @@ class Prover:
     runner: Runner
 
     def prove(self, finalists: Sequence[Trial]) -> Proof:
-        """Repeat finalists and controls on fresh seeds, then what belongs to the leader alone. Raises RunError."""
+        """Repeat finalists and controls on fresh seeds, then ask what a claim needs beyond that. Raises RunError."""
         study, runner = self.runner.study, self.runner
         found = {trial.proposal.name: trial.request.mix for trial in finalists if trial.request is not None}
         mixes = {"static": runner.static} | found | self._hand_made()
@@ -55,18 +60,40 @@ class Prover:
             raise RunError("every finalist failed in the proof; lower the learning_rate, or raise candidates and repeats")
         compared = max(len(names), self._proven())
         arms |= self._closer(arms, names, mixes, compared)
-        while names:
-            first = leader(study, [arms[name] for name in names], arms["static"]).name
-            later = self._later(arms[first], arms["static"], mixes[first])
-            if later is not None:
-                arms |= self._own_controls(mixes[first]) | later
-                return Proof(arms=arms, finalists=tuple(names), leader=first, compared=compared)
-            names.remove(first)
-            del arms[first]
-        raise RunError("every finalist failed with the common tail or the full run's schedule; lower the learning_rate")
+        arms, first = self._asked_further(arms, names, mixes, compared)
+        arms |= self._own_controls(mixes[first])
+        return Proof(arms=arms, finalists=tuple(name for name in names if name in arms), leader=first, compared=compared)
+
+    def _asked_further(
+        self, arms: Mapping[str, Arm], names: Sequence[str], mixes: Mapping[str, Mix], compared: int
+    ) -> tuple[dict[str, Arm], str]:
+        """Return the arms with what was asked of finalists beyond the proof, and the one to speak of.
+
+        That is the first, by rank, that wins; else the first whose lead is but transient; else the first of all. One whose
+        run failed there is left out. Raises RunError.
+        """
+        study, found, left, asked = self.runner.study, dict(arms), list(names), dict[str, Kind]()
+        while left:
+            name = leader(study, [found[each] for each in left], found["static"]).name
+            left.remove(name)
+            if asked and not is_shown(study, found[name], found["static"], compared):
+                continue
+            if asked:
+                self.runner.observer.notice(f"{', '.join(asked)}: no winner so far, so that {name} is asked to last too")
+            later = self._later(found[name], found["static"], mixes[name])
+            if later is None:
+                del found[name]
+                continue
+            found |= later
+            asked[name] = judge(study, found[name], found["static"], compared).kind
+            if asked[name] == "winner" or (asked[name] == "transient" and not can_last(study, found["static"])):
+                break
+        if not asked:
+            raise RunError("every finalist failed with the common tail or the full run's schedule; lower the learning_rate")
+        return found, min(asked, key=lambda name: _CLAIMS.index(asked[name]) if asked[name] in _CLAIMS else len(_CLAIMS))
 
     def _later(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm] | None:
-        """Return the leader and static with what is asked of a claim beyond the proof; None if a run of it failed."""
+        """Return a finalist and static with what is asked of a claim beyond the proof; None if a run of it failed."""
         if not self.runner.study.objective.common_tail:
             return self._under_schedule(arm, static, winner)
         found = self._with_tail(arm, static, winner)
@@ -107,10 +134,10 @@ class Prover:
         self.runner.check_exposure({winner.name: winner, **own})
         return self._arms(own, "controls", range(study.search.finalist_seeds))
 
-    def _with_tail(self, arm: Arm, static: Arm, winner: Mix) -> dict[str, Arm] | None:
-        """Train the winner with the common tail; the static mix with it is the static mix, whose runs are there."""
+    def _with_tail(self, arm: Arm, static: Arm, finalist: Mix) -> dict[str, Arm] | None:
+        """Train a finalist with the common tail; the static mix with it is the static mix, whose runs are there."""
         tail = self.runner.study.objective.common_tail
-        longer = {arm.name: replace(winner, phases=controls.with_common_tail(winner.phases, self.runner.shares, tail))}
+        longer = {arm.name: replace(finalist, phases=controls.with_common_tail(finalist.phases, self.runner.shares, tail))}
         self.runner.check_exposure({"static": self.runner.static, **longer})
         scores = self._scores(longer, "tail", range(len(arm.scores)), ())
         if arm.name not in scores:

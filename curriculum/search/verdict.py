@@ -12,7 +12,8 @@ itself. The verdict is one of
                learning-rate schedule, or there are fewer than 10 pairs
 
 A lead that is shown under the proxies' schedule must be shown again under the full run's (`target_schedule`): a rank that
-flips there is worth nothing in the run that is to come. There too an interval narrow around zero is a tie.
+flips there is worth nothing in the run that is to come. There too an interval narrow around zero is a tie. Every finalist
+may be asked to last and to hold (`proof`), so that these intervals are corrected for the number of finalists too.
 
 Alternatives: the best trial's own score (inflated by having been chosen), or a probability of being better (which says
 nothing of by how much). The price: with few pairs a real but small gain stays unproven; `should_add_pairs` then asks
@@ -29,6 +30,7 @@ import numpy as np
 
 from curriculum.search.objective import MARGIN_SLACK, Score, reference_of
 from curriculum.search.statistics import (
+    CONFIDENCE,
     STEP,
     FloatArray,
     Interval,
@@ -127,19 +129,28 @@ def paired_gain(study: Study, arm: Arm, other: Arm, metric: str, comparisons: in
     return claim_interval(differences, confidence_of(study, len(differences), comparisons))
 
 
-def tail_gain(arm: Arm, other: Arm, metric: str) -> Interval:
-    """Return the mean difference of a measure within the common tail; of bits per byte, at the end of runs with it."""
+def tail_gain(arm: Arm, other: Arm, metric: str, comparisons: int = 1) -> Interval:
+    """Return the mean difference of a measure within the common tail; of bits per byte, at the end of runs with it.
+
+    Corrected for the `comparisons` finalists that may be asked; not for looks, since it is looked at once.
+    """
     pairs = zip(arm.tail, other.tail, strict=False)
-    return claim_interval([_in_tail(left, metric) - _in_tail(right, metric) for left, right in pairs])
+    differences = [_in_tail(left, metric) - _in_tail(right, metric) for left, right in pairs]
+    return claim_interval(differences, _confidence_of_one_look(comparisons))
+
+
+def _confidence_of_one_look(comparisons: int) -> float:
+    return 1 - (1 - CONFIDENCE) / comparisons
 
 
 def _in_tail(score: Score, metric: str) -> float:
     return score.metric(metric) if metric == "bits_per_byte" else float(getattr(score.tail, metric))
 
 
-def scheduled_gain(arm: Arm, other: Arm, metric: str) -> Interval:
-    """Return the mean difference of one measure under the full run's learning-rate schedule."""
-    return claim_interval(paired_differences(_under_schedule(arm), _under_schedule(other), metric))
+def scheduled_gain(arm: Arm, other: Arm, metric: str, comparisons: int = 1) -> Interval:
+    """Return the mean difference of one measure under the full run's learning-rate schedule, corrected as `tail_gain` is."""
+    differences = paired_differences(_under_schedule(arm), _under_schedule(other), metric)
+    return claim_interval(differences, _confidence_of_one_look(comparisons))
 
 
 def _under_schedule(arm: Arm) -> Arm:
@@ -185,6 +196,16 @@ def leader(study: Study, finalists: Sequence[Arm], static: Arm) -> Arm:
     """Return the finalist with the highest mean among those that keep the constraints, or among all if none does."""
     keeping = [arm for arm in finalists if not broken_constraints(study, arm, static)]
     return max(keeping or finalists, key=lambda arm: arm.mean(study.objective.metric))
+
+
+def is_shown(study: Study, arm: Arm, static: Arm, comparisons: int) -> bool:
+    """Say whether a finalist would be the winner if its lead were only to last, and to hold under the full run's schedule."""
+    return judge(study, replace(arm, tail=(), scheduled=()), static, comparisons).kind == "winner"
+
+
+def can_last(study: Study, static: Arm) -> bool:
+    """Say whether anybody's lead over static could last: none can where static, with the common tail, is always general."""
+    return not (static.tail and study.objective.metric == "time_general" and _always_general(static))
 
 
 def should_add_pairs(study: Study, finalists: Sequence[Arm], static: Arm, compared: int) -> int:
@@ -235,8 +256,8 @@ def judge(
     differences = paired_differences(arm, static, metric)
     confidence = confidence_of(study, len(differences), comparisons)
     gain = claim_interval(differences, confidence)
-    lasting = tail_gain(arm, static, metric) if arm.tail and static.tail else None
-    scheduled = scheduled_gain(arm, static, metric) if arm.scheduled and static.scheduled else None
+    lasting = tail_gain(arm, static, metric, comparisons) if arm.tail and static.tail else None
+    scheduled = scheduled_gain(arm, static, metric, comparisons) if arm.scheduled and static.scheduled else None
     broken = broken_constraints(study, arm, static)
     verdict = Verdict(
         kind=_kind(study, gain, lasting, scheduled, broken, pairs=len(differences)),

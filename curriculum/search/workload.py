@@ -29,7 +29,7 @@ _SHORT = 10  # a timing run is a run's tenth
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
     """Runs of each stage (`trials` are part of `search`); `tokens` and `seconds` are of all of them, but for the `more` at most
-    where it is close.
+    where it is close, or a leader does not last.
     """
 
     trials: int
@@ -58,7 +58,7 @@ class Workload:
             f"{self.tail} with the common tail"
         )
         text += f", {self.schedule} under the full run's learning-rate schedule" if self.schedule else ""
-        text += f" (up to {self.more} more where it is close)" if self.more else ""
+        text += f" (up to {self.more} more where it is close or a leader does not last)" if self.more else ""
         text += "" if self.tokens is None else f"; {format_count(self.tokens)} tokens"
         return text + ("" if self.seconds is None else f"; about {format_seconds(self.seconds)}")
 
@@ -68,14 +68,18 @@ def count_runs(study: Study, budget: int) -> Workload:
     settings = study.search
     arms = 1 + settings.finalists + 2 + (len(HAND_MADE) if study.favour else 0)
     tail, schedule = study.objective.common_tail > 0, has_other_schedule(study)
-    more = max(0, settings.most_seeds - settings.finalist_seeds) if settings.finalist_seeds >= LEAST_PAIRS else 0
+    pairs, finalists = settings.finalist_seeds, settings.finalists
+    most = max(pairs, settings.most_seeds) if pairs >= LEAST_PAIRS else pairs
+    asked = finalists if pairs >= LEAST_PAIRS else 1  # at most; with fewer pairs nobody wins, so that no other is asked
+    more_of_all = (1 + finalists) * (most - pairs)
+    more_asked = tail * (asked * most - pairs) + schedule * ((1 + asked) * most - 2 * pairs)
     return Workload(
         trials=budget,
         search=settings.reference_seeds + budget + settings.repeats * min(settings.candidates, budget),
         proof=arms * settings.finalist_seeds,
         tail=settings.finalist_seeds if tail else 0,
         schedule=2 * settings.finalist_seeds if schedule else 0,
-        more=more * (1 + settings.finalists + tail + 2 * schedule),
+        more=more_of_all + more_asked,
     )
 
 
