@@ -119,7 +119,7 @@ def test_noise_is_pooled_over_repeats() -> None:
 def test_a_clear_comparison_needs_no_more_pairs(study: Study) -> None:
     assert should_add_pairs(study, [arm("x", 0.8), arm("yy", 0.6)], STATIC, 2) == 0
     assert should_add_pairs(study, [arm("x", 0.1), arm("yy", 0.0)], STATIC, 2) == 0
-    assert should_add_pairs(study, [arm("x", 0.405), arm("yy", 0.2)], STATIC, 2) == 0  # narrow: a tie already
+    assert should_add_pairs(study, [arm("xxxxxx", 0.405, spread=1.5), arm("yy", 0.2)], STATIC, 2) == 0  # narrow: a tie already
 
 
 def test_a_close_comparison_gets_five_more_up_to_thirty(study: Study) -> None:
@@ -128,6 +128,17 @@ def test_a_close_comparison_gets_five_more_up_to_thirty(study: Study) -> None:
     assert should_add_pairs(study, [close], STATIC, 1) == should_add_pairs(study, [close, arm("yy", 0.0)], STATIC, 2) == 5
     assert should_add_pairs(study, [arm("xxx", 0.46, spread=6, pairs=25)], arm("static", 0.4, pairs=25), 1) == 5
     assert should_add_pairs(study, [arm("xxx", 0.46, spread=6, pairs=30)], arm("static", 0.4, pairs=30), 1) == 0
+
+
+def test_where_measures_are_small_a_gain_of_a_quarter_is_no_tie(study: Study) -> None:
+    """On real text static has an area of .066: an interval from a loss to a gain of two thirds lies within .05 of zero."""
+    of_area = replace(study, objective=replace(study.objective, metric="area", subject_to=()))
+    static, found = arm("static", 2 * 0.0663, spread=0.2), arm("xxx", 2 * 0.0823, spread=2.0)
+    gain = paired_gain(of_area, found, static, "area", 2)
+    assert gain.holds_zero() and gain.within(0.05) and gain.mean == pytest.approx(0.016, abs=0.001)
+    assert should_add_pairs(of_area, [found], static, 2) == 5
+    assert judge(of_area, found, static, 2).kind == "none"
+    assert judge(of_area, arm("xxx", 2 * 0.0663, spread=0.2), static, 2).kind == "tie"
 
 
 def test_two_finalists_that_are_close_get_more_pairs_too(study: Study) -> None:

@@ -65,7 +65,7 @@ def describe(
         "confidence": round(verdict.confidence, 6),
         "shrunken_gain": round(verdict.shrunken, 6),
         "more_pairs": verdict.more_pairs,
-        "equal_within": narrow(metric),
+        "equal_within": round(narrow(metric, static), 6),
         "simplest": verdict.simplest,
         "gain_in_tail": None if verdict.tail_gain is None else verdict.tail_gain.as_json(),
         "target_schedule": study.objective.target_schedule,

@@ -106,9 +106,12 @@ def metric_of(score: Score, metric: str) -> float:
     return -float(np.mean(list(score.loss.values()))) if metric == "loss" else score.metric(metric)
 
 
-def narrow(metric: str) -> float:
-    """Return the bound within which a whole interval must lie to count as equal, in the metric's unit."""
-    return _NARROW.get(metric, _NARROW_MARGIN)
+def narrow(metric: str, static: Arm) -> float:
+    """Return the bound within which a whole interval must lie to count as equal to static, in the metric's unit.
+
+    At most a tenth of what static has: a gain of a quarter is no tie, however small the measure is.
+    """
+    return min(_NARROW.get(metric, _NARROW_MARGIN), _SHARE * abs(static.mean(metric)))
 
 
 def paired_differences(arm: Arm, other: Arm, metric: str) -> FloatArray:
@@ -223,13 +226,14 @@ def should_add_pairs(study: Study, finalists: Sequence[Arm], static: Arm, compar
     pairs = min(len(arm.scores) for arm in (best, *rivals))
     if search.finalist_seeds < LEAST_PAIRS or pairs + STEP > looks(search.finalist_seeds, search.most_seeds)[-1]:
         return 0
-    return STEP if any(_is_open(study, best, rival, compared) for rival in rivals) else 0
+    bound = narrow(metric, static)
+    return STEP if any(_is_open(study, best, rival, compared, bound) for rival in rivals) else 0
 
 
-def _is_open(study: Study, best: Arm, rival: Arm, comparisons: int) -> bool:
-    """Say whether more pairs could still tell two arms apart, or show that they are equal."""
+def _is_open(study: Study, best: Arm, rival: Arm, comparisons: int, bound: float) -> bool:
+    """Say whether more pairs could still tell two arms apart, or show that they are equal: within `bound` of each other."""
     metric = study.objective.metric
-    gain, bound = paired_gain(study, best, rival, metric, comparisons), narrow(metric)
+    gain = paired_gain(study, best, rival, metric, comparisons)
     if not gain.holds_zero() or gain.within(bound) or gain.high <= bound:
         return False
     differences, last = paired_differences(best, rival, metric), study.search.most_seeds
@@ -260,7 +264,7 @@ def judge(
     scheduled = scheduled_gain(arm, static, metric, comparisons) if arm.scheduled and static.scheduled else None
     broken = broken_constraints(study, arm, static)
     verdict = Verdict(
-        kind=_kind(study, gain, lasting, scheduled, broken, pairs=len(differences)),
+        kind=_kind(gain, lasting, scheduled, broken, pairs=len(differences), bound=narrow(metric, static)),
         arm=arm.name,
         gain=gain,
         tail_gain=lasting,
@@ -287,12 +291,11 @@ def shrunken_gain(arm: Arm, static: Arm, metric: str, finalists: Sequence[Arm]) 
 def simplest_equal(study: Study, arm: Arm, static: Arm, others: Sequence[Arm]) -> Arm:
     """Return the simplest of `arm` and what equals it: static if it does, else the arm of the fewest phases.
 
-    Equal means an interval of the difference narrow around zero (and within a tenth of what static has, where that is less),
-    uncorrected: what is asked is whether they are equal.
+    Equal means an interval of the difference `narrow` around zero, uncorrected: what is asked is whether they are equal.
     Arms that break a constraint are left out. Equally simple ones: the better mean.
     """
     metric = study.objective.metric
-    bound = min(narrow(metric), _SHARE * abs(static.mean(metric)))
+    bound = narrow(metric, static)
 
     def equals(other: Arm) -> bool:
         difference = claim_interval(paired_differences(arm, other, metric))
@@ -305,15 +308,14 @@ def simplest_equal(study: Study, arm: Arm, static: Arm, others: Sequence[Arm]) -
 
 
 def _kind(
-    study: Study,
     gain: Interval,
     lasting: Interval | None,
     scheduled: Interval | None,
     broken: Sequence[str],
     *,
     pairs: int,
+    bound: float,
 ) -> Kind:
-    bound = narrow(study.objective.metric)
     if gain.low <= 0:
         return "tie" if gain.holds_zero() and gain.within(bound) else "none"
     if broken or pairs < LEAST_PAIRS:
