@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_search_end_to_end import STUDY, search
+from test_trial_loop import Here, runner_of
 
 from curriculum.errors import FileError
 from curriculum.probe import RunMeasures
-from curriculum.search.objective import Score
+from curriculum.search.candidates import Candidates
+from curriculum.search.conclusion import Trial
+from curriculum.search.objective import Score, reference_of
 from curriculum.search.pareto import (
     describe_front,
     front_candidates,
@@ -22,6 +27,8 @@ from curriculum.search.pareto import (
     scalarised,
     seen_by,
 )
+from curriculum.search.proportions import Given
+from curriculum.search.proposals import Proposal
 from curriculum.search.proposer import Evidence
 from curriculum.search.study import Study
 from curriculum.search.study_file import default_study, load_study
@@ -132,3 +139,43 @@ def test_the_front_is_given_with_intervals(study: Study) -> None:
     words = front_words(front)
     assert "Front of 2: x, y." in words and words.endswith("not worse on the other: y.")
     assert [point["name"] for point in describe_front(study, arms, ["z"])] == ["static", "z"]
+
+
+def test_a_lucky_run_does_not_displace_the_front(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty curricula trade time general for loss, evenly; one run in the middle beats them all on both, by luck alone."""
+    runner = runner_of(study, Here(tmp_path))
+    shares = np.asarray([float(share) for share in runner.shares.values()])
+    trials, evidence, truth = [], [], {}
+    for number, early in enumerate(np.linspace(0.2, 1.8, 20)):
+        tilt = np.asarray([early, early, 1, 1, 1]) * shares
+        matrix = np.stack([tilt / tilt.sum(), shares])
+        parameters = runner.space.parameters(matrix)
+        phases, order = runner.space.propose(Given(parameters))
+        name = f"trial-{number:03d}"
+        truth[name] = score(0.2 + 0.3 * early, 1.0 + 0.3 * early)
+        seen = score(0.95, 0.9) if number == 9 else truth[name]
+        request = runner.request(name, study.mix(name, phases), 1)
+        proposal = Proposal(number=number, name=name, phases=phases, order=order)
+        trials.append(Trial(proposal=proposal, request=request, score=seen, value=seen.metric("time_general"), excess=0.0))
+        evidence.append(Evidence(number=number, parameters=parameters, value=trials[-1].value, excess={"final_margin": -1.0}))
+    asked: list[str] = []
+
+    def repeated(_: Candidates, picked: list[Trial]) -> dict[str, list[Score]]:
+        asked.extend(trial.proposal.name for trial in picked)
+        return {trial.proposal.name: [truth[trial.proposal.name]] * 2 for trial in picked}
+
+    monkeypatch.setattr(Candidates, "_repeated", repeated)
+    reference = reference_of([score(0.5, 1.3), score(0.5, 1.3)])
+    found = Candidates(runner=runner, reference=reference, evidence=evidence).finalists(trials)
+    assert len(set(asked)) == study.search.candidates
+    assert len(found) == study.search.finalists and "trial-009" not in [trial.proposal.name for trial in found]
+
+
+def test_a_search_for_a_front_ends_in_one(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("finalists: 1", "finalists: 2") + "objective: {pareto: loss}\n")
+    search(tmp_path)
+    document = json.loads((tmp_path / "runs/tiny/result.json").read_text())
+    assert document["front"] and {point["name"] for point in document["front"]} <= {
+        "static", *(arm["name"] for arm in document["finalists"])
+    }  # fmt: skip
+    assert f"Front of {len(document['front'])}" in document["words"]

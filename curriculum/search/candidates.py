@@ -14,7 +14,7 @@ from curriculum.errors import DataError, RunError
 from curriculum.proxy.run import RunRequest
 from curriculum.search.acquisition import SurrogateProposer
 from curriculum.search.conclusion import Trial
-from curriculum.search.finalists import Option, choose, choose_candidates, noise_of
+from curriculum.search.finalists import Option, choose, choose_candidates, estimate, noise_of
 from curriculum.search.objective import Reference, Score, score_run, search_value, violations
 from curriculum.search.pareto import front_candidates, objectives
 from curriculum.search.proportions import Given
@@ -65,19 +65,37 @@ class Candidates:
         return [by_name[option.name] for option in choose(again, settings.finalists, noise)]
 
     def _of_front(self, tried: Sequence[Trial]) -> list[Trial]:
-        """Return finalists spread over the front of a study of two objectives: those of the front after repeats."""
-        study = self.runner.study
-        able = [trial for trial in tried if trial.excess <= 0] or list(tried)
-        points = np.asarray([objectives(study, score) for trial in able if (score := trial.score) is not None])
-        picked = [able[index] for index in front_candidates(points, study.search.candidates)]
-        repeats = self._repeated(picked)
-        left = [trial for trial in picked if trial.proposal.name in repeats]
+        """Return finalists spread over the front of a study of two objectives, as surrogate and repeats together see it."""
+        settings = self.runner.study.search
+        surrogates = [self._surrogate_of(objective, tried) for objective in (0, 1)]
+        options = [self._options(tried, None, surrogate) for surrogate in surrogates]
+        able = [index for index, option in enumerate(options[0]) if option.is_feasible] or list(range(len(tried)))
+        points = np.asarray([[of[index].mean for of in options] for index in able])
+        picked = [able[index] for index in front_candidates(points, settings.candidates)]
+        repeats = self._repeated([tried[index] for index in picked])
+        left = [index for index in picked if tried[index].proposal.name in repeats]
         if not left:
             return []
-        means = np.asarray(
-            [np.mean([objectives(study, score) for score in repeats[trial.proposal.name]], axis=0) for trial in left]
-        )
-        return [left[index] for index in front_candidates(means, study.search.finalists)]
+        means = [
+            [
+                estimate(self._with_objective(of[index], objective, repeats), surrogate.noise).mean
+                for objective, (of, surrogate) in enumerate(zip(options, surrogates, strict=True))
+            ]
+            for index in left
+        ]
+        return [tried[left[index]] for index in front_candidates(np.asarray(means), settings.finalists)]
+
+    def _surrogate_of(self, objective: int, tried: Sequence[Trial]) -> Surrogate:
+        """Return what the trials let expect of one of two objectives."""
+        scores = {trial.proposal.number: trial.score for trial in tried if trial.score is not None}
+        values = {number: objectives(self.runner.study, score)[objective] for number, score in scores.items()}
+        known = [replace(trial, value=values[trial.number]) for trial in self.evidence if trial.number in values]
+        with one_thread():
+            return Surrogate.fit(self.runner.space, known)
+
+    def _with_objective(self, option: Option, objective: int, repeats: Mapping[str, Sequence[Score]]) -> Option:
+        values = [objectives(self.runner.study, score)[objective] for score in repeats[option.name]]
+        return replace(option, repeats=tuple(values))
 
     def _optimum(self, number: int) -> tuple[Trial, Parameters] | None:
         """Return the surrogate's optimum as a trial that was never tried, or None if the data cannot play it."""
