@@ -127,7 +127,7 @@ def test_a_study_of_two_objectives(study: Study, tmp_path: Path) -> None:
 
 def test_the_front_is_given_with_intervals(study: Study) -> None:
     arms = {a.name: a for a in (arm("static", 0.4, 1.0), arm("x", 0.9, 1.4), arm("y", 0.6, 0.8), arm("z", 0.55, 1.2))}
-    front = describe_front(study, arms, ["x", "y", "z"])
+    front = describe_front(study, arms, ["x", "y", "z"], 3)
     assert [point["name"] for point in front] == ["x", "y"]
     x, y = front
     assert not x["dominates_static"] and y["dominates_static"]
@@ -135,10 +135,17 @@ def test_the_front_is_given_with_intervals(study: Study) -> None:
     assert x["loss_saved_over_static"]["high"] < 0 < x["gain_over_static"]["low"] <= x["gain_over_static"]["high"]
     equal = arm("equal", 0.4001, 1.0)
     unshown = Arm(name="equal", scores=equal.scores[::-1])
-    assert describe_front(study, arms | {"equal": unshown}, ["equal"])[0]["dominates_static"] is False
+    assert describe_front(study, arms | {"equal": unshown}, ["equal"], 1)[0]["dominates_static"] is False
     words = front_words(front)
     assert "Front of 2: x, y." in words and words.endswith("not worse on the other: y.")
-    assert [point["name"] for point in describe_front(study, arms, ["z"])] == ["static", "z"]
+    assert [point["name"] for point in describe_front(study, arms, ["z"], 1)] == ["static", "z"]
+
+
+def test_a_front_is_corrected_for_the_finalists_of_earlier_proofs(study: Study) -> None:
+    static, found = arm("static", 0.5, 1.0), arm("x", 0.52, 1.0)
+    found = Arm(name="x", scores=found.scores[1:] + found.scores[:1])  # differences of many sizes
+    once, often = (describe_front(study, {"static": static, "x": found}, ["x"], compared)[0] for compared in (1, 3))
+    assert once["gain_over_static"]["low"] > often["gain_over_static"]["low"]
 
 
 def test_a_lucky_run_does_not_displace_the_front(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from postgres_help import postgres_server
 from test_search_end_to_end import CURRICULUM, STUDY, what_was_found
 
 from curriculum.errors import ChangedError, DataError, UserError
-from curriculum.mix import Stream
+from curriculum.mix import Order, Stream
 from curriculum.probe.specification import ProbeSpecification
 from curriculum.search.acquisition import SurrogateProposer
 from curriculum.search.folder import StudyFolder
@@ -208,6 +208,10 @@ def test_what_may_differ_is_said(old: Path) -> None:
     assert f"the old study had another setting, proxy.width: {width // 2} -> {width}" in prior.words
     assert any("target.samples: absent -> 9999" in line for line in prior.words)
     assert prior.words[-1] == "the data of b is not what the old study had"
+    reordered = {**study.streams, "c": replace(study.streams["c"], order=Order(kind="sequential"))}
+    words = " ".join(taken(old, replace(study, streams=reordered))[0].words)
+    assert "streams.c.order.kind: shuffle -> sequential" in words
+    assert "streams." not in " ".join(prior.words)
 
 
 def test_choices_are_kept_where_the_new_study_has_them(tmp_path: Path) -> None:

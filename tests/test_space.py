@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from curriculum.commands.check import check
 from curriculum.errors import DataError, FileError, UserError
-from curriculum.mix import Phase, Stream
+from curriculum.mix import Order, Phase, Stream
 from curriculum.search import controls
 from curriculum.search.caps import Caps
 from curriculum.search.exposure import Matrix, exact_rows, scale_all_to_exposure, scale_to_exposure
-from curriculum.search.proportions import Given, unit_rows
+from curriculum.search.proportions import Drawn, Given, unit_rows
 from curriculum.search.space import SLICES, SearchSpace
 from curriculum.search.study import SHAPES, Space, Study
 from curriculum.search.study_file import load_study
@@ -422,6 +422,8 @@ def test_a_file_states_groups_and_two_phases(tmp_path: Path, capsys: pytest.Capt
         ("right: [c]", "right: []", r"small.yaml:17: .*at least one stream"),
         ("quality:", "'q:y':", r"without ':'"),
         ("shape: two-phase", "shape: two-phase\n  knots: 2", r"small.yaml:13: space.knots: .*leave `knots` out"),
+        ("shape: two-phase", "shape: two-phase\n  orders: []", r"small.yaml:13: space.orders: .*at least one entry"),
+        ("shape: two-phase", "shape: two-phase\n  granularity: []", r"small.yaml:13: space.granularity: .*at least one entry"),
     ],
 )
 def test_a_wrong_space_is_refused_with_file_and_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -438,3 +440,35 @@ def test_an_older_study_says_the_same_as_before(tmp_path: Path) -> None:
     assert "groups" in load_study(path).canonical()["space"]
     path.write_text(STUDY[: STUDY.index("  groups")])
     assert "groups" not in load_study(path).canonical()["space"]
+
+
+@pytest.mark.parametrize(
+    ("settled", "order"),
+    [
+        ("orders: [sequential]", Order(kind="sequential")),
+        ("granularity: [32]", Order(kind="shuffle", window=32)),
+        ("orders: [shuffle]", None),
+        ("orders: [shuffle, sequential]", None),
+        ("granularity: [32, 64]", None),
+    ],
+)
+def test_an_order_that_is_not_searched_is_everybody_s(tmp_path: Path, settled: str, order: Order | None) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(STUDY.replace("shape: two-phase", f"shape: two-phase\n  {settled}"))
+    study = load_study(path)
+    shares = study.shares(dict.fromkeys(study.streams, 1))
+    static = study.mix("static", controls.static(shares))
+    assert {stream.order for stream in static.streams.values()} == {order or Order()}
+    sizes = dict.fromkeys(study.streams, 2000)
+    proposed = SearchSpace(study, shares, sizes).propose(Drawn(np.random.default_rng(0)))[1]
+    assert order is None or proposed == order
+
+
+def test_an_order_of_the_space_and_one_of_a_stream_are_refused_together(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    ordered = STUDY.replace('a: {local: "testbed:arith"}', 'a: {local: "testbed:arith", order: sequential}')
+    path.write_text(ordered)
+    assert load_study(path).streams["a"].order.kind == "sequential"
+    path.write_text(ordered.replace("shape: two-phase", "shape: two-phase\n  orders: [shuffle, sequential]"))
+    with pytest.raises(FileError, match=r"small.yaml:13: space.orders: .*stream 'a' states"):
+        load_study(path)

@@ -166,6 +166,18 @@ def test_pairs_needed() -> None:
     assert pairs_needed(template, most=20) is None
 
 
+@pytest.mark.parametrize(("pairs", "confidence", "least", "wanted"), [(2, 0.95, 0, 6), (5, 0.95, 10, 10), (10, 0.9991, 10, 12)])
+def test_pairs_needed_are_as_many_as_sign_flips_and_a_claim_ask_for(
+    pairs: int, confidence: float, least: int, wanted: int
+) -> None:
+    """Differences that Student's t would take for decided at once."""
+    clear = [0.30 + 0.001 * number for number in range(pairs)]
+    assert pairs + (pairs_needed(clear, confidence=confidence, least=least) or 0) == wanted
+    assert np.isfinite(permutation_interval([0.3] * max(wanted, 1), confidence).low)
+    if least < wanted:
+        assert not np.isfinite(permutation_interval([0.3] * (wanted - 1), confidence).low)
+
+
 def test_an_interval_in_words_and_bounds() -> None:
     interval = Interval(mean=0.01, low=-0.02, high=0.04)
     assert str(interval) == "+0.010 [-0.020, +0.040]"

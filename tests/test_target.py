@@ -276,7 +276,7 @@ def test_a_proxy_repeats_streams_as_often_as_its_target(
         probes=(),
         target=Target(samples=full_run),
     )
-    small = [name for name, size in named.items() if round(size * length / full_run) < 16]
+    small = [name for name, size in named.items() if round(size * length / full_run) < min(16, size)]
     if small:
         with pytest.raises(UserError, match=f"stream '{small[0]}' has .* may be played"):
             subset_sizes(study, named, None)
@@ -320,6 +320,15 @@ def test_a_target_that_cannot_be_is_refused_at_its_line(study_file: Path, old: s
 def test_the_way_out_of_a_small_subset_is_one(study_file: Path) -> None:
     study_file.write_text(STUDY.replace("6400", "20k").replace("1280", "2560"))
     assert subset_sizes(load_study(study_file), STREAM_SIZES, None)["code"] == 26
+
+
+def test_a_stream_of_a_few_samples_is_played_whole_or_refused_without_an_impossible_way_out(study_file: Path) -> None:
+    tiny = STREAM_SIZES | {"code": 10}
+    study_file.write_text(STUDY.replace("6400", "1280"))
+    assert subset_sizes(load_study(study_file), tiny, None)["code"] == 10
+    study_file.write_text(STUDY)
+    with pytest.raises(FileError, match="say nothing; merge the stream"):
+        subset_sizes(load_study(study_file), tiny, None)
 
 
 def test_tokens_that_are_not_known_are_said(study_file: Path) -> None:

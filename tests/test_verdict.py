@@ -99,6 +99,16 @@ def test_nearly_equal_curricula_are_one_candidate() -> None:
     assert [found.name for found in choose([option("3", 0.5), option("1", 0.5, at=0.9)], 1, 0.1)] == ["1"]
 
 
+def test_equal_mixtures_in_another_order_are_two_candidates() -> None:
+    plain = option("0", 0.9, at=0.5, parameters={"order": "shuffle", "s": 0.1})
+    other = option("1", 0.8, at=0.5, parameters={"order": "sequential", "s": 0.1})
+    again = option("2", 0.7, at=0.5, parameters={"order": "shuffle", "s": 0.2})
+    assert [found.name for found in choose([plain, other, again], 3, 0.1)] == ["0", "1"]
+    best = replace(other, name="99", number=None)
+    assert [found.name for found in choose_candidates([plain], best, 2, 0.1)] == ["0", "99"]
+    assert [found.name for found in choose_candidates([plain, other], best, 2, 0.1)] == ["0", "1"]
+
+
 def test_the_optimum_of_the_surrogate_is_a_candidate() -> None:
     options = [option(str(i), 0.5 - i / 10, at=i / 10) for i in range(5)]
     best = option("99", 0.2, at=0.95, number=None)
@@ -283,6 +293,14 @@ def test_bits_per_byte_tie_within_their_own_bound(study: Study) -> None:
     assert judge(bits, of("x", 3, 0.05), of("static", 0, 0.05), 1).kind == "tie"
     loose = judge(bits, of("x", 3, 0.3), of("static", 0, 0.3), 1)
     assert loose.kind == "none" and loose.gain.within(0.05)  # narrow for a margin, wide for bits
+
+
+def test_shrinking_never_enlarges_a_gain(study: Study) -> None:
+    """The leader keeps the constraints; one with a higher mean breaks one."""
+    found, broken = arm("xxx", 0.5, spread=3), arm("yy", 0.7, spread=3, final=0.1)
+    verdict = judge(study, found, STATIC, 2, finalists=[found, broken])
+    assert verdict.shrunken == pytest.approx(verdict.gain.mean)
+    assert judge(study, broken, STATIC, 2, finalists=[found, broken]).shrunken < 0.7 - 0.4
 
 
 def test_the_simplest_of_equals_is_named(study: Study) -> None:

@@ -100,6 +100,13 @@ def test_a_search_says_that_workers_stay_idle(
         assert ("of 8 workers at most 4" in " ".join(capsys.readouterr().err.split())) == is_told
 
 
+def test_the_surrogate_s_optimum_is_repeated_beside_the_few_trials_of_a_small_budget() -> None:
+    study = load_study()
+    search, front = study.search, replace(study, objective=replace(study.objective, pareto="loss"))
+    assert workload.count_runs(study, 1).search == search.reference_seeds + 1 + 2 * search.repeats
+    assert workload.count_runs(front, 1).search == search.reference_seeds + 1 + search.repeats
+
+
 def test_static_and_every_finalist_may_be_asked_under_the_full_runs_schedule_on_all_pairs() -> None:
     study = load_study()
     targeted = replace(study, objective=replace(study.objective, target_schedule="wsd", common_tail=0))

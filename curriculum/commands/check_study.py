@@ -46,6 +46,7 @@ def check_study(document: Document, *, as_json: bool, sizes: Mapping[str, int]) 
         "probes": [probe.name for probe in study.probes],
         "metric": study.objective.metric,
     }
+    _check_controls(study, found)
     _check_probes(study, found)  # last: what is wrong in the file has a line, and is found without drawing anything
     if as_json:
         print(json.dumps(summary))
@@ -62,6 +63,16 @@ def _find(study: Study, document: Document, sizes: Mapping[str, int]) -> dict[st
         if not isinstance(error.__cause__, DataError):
             raise
         raise FileError(str(study.way_out(error.__cause__)), path=error.path, line=error.line) from error
+
+
+def _check_controls(study: Study, found: Mapping[str, KnownStream]) -> None:
+    """Make sure that what a search begins with can be played, caps included. Raises UserError, DataError."""
+    from curriculum.search.runner import check_controls
+    from curriculum.search.target import with_target
+
+    sizes = {name: entry.size for name, entry in found.items() if entry.size is not None}
+    if len(sizes) == len(found):
+        check_controls(with_target(study, sizes, _shared_tokens(found)), study.shares(sizes), sizes)
 
 
 def _check_probes(study: Study, found: Mapping[str, KnownStream]) -> None:

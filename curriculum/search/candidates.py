@@ -15,7 +15,7 @@ from curriculum.proxy.run import RunRequest
 from curriculum.search.acquisition import SurrogateProposer
 from curriculum.search.conclusion import Trial
 from curriculum.search.finalists import Option, choose, choose_candidates, estimate, noise_of
-from curriculum.search.objective import Reference, Score, score_run, search_value, violations
+from curriculum.search.objective import Reference, Score, score_run, search_value, unmeasured, violations
 from curriculum.search.pareto import front_candidates, objectives
 from curriculum.search.proportions import Given
 from curriculum.search.proposals import Proposal
@@ -142,8 +142,9 @@ class Candidates:
         found = {}
         for name, of in requests.items():
             results = [next(outcomes).result for _ in of]
-            if all(result is not None for result in results):
-                found[name] = [score_run(self.runner.study, result) for result in results if result is not None]
+            scores = [score_run(self.runner.study, result) for result in results if result is not None]
+            if len(scores) == len(of) and not any(unmeasured(score, self.reference) for score in scores):
+                found[name] = scores
         return found
 
     def _with_repeats(self, options: Sequence[Option], repeats: Mapping[str, Sequence[Score]]) -> list[Option]:

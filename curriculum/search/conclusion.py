@@ -53,7 +53,7 @@ def describe(
     """Return the search as JSON; `names` are the finalists among the `arms`, of `compared` that there were."""
     static, first, metric = arms["static"], arms[verdict.arm], study.objective.metric
     best = max((arms[name] for name in HAND_MADE if name in arms), key=lambda arm: arm.mean(metric), default=None)
-    front = describe_front(study, arms, names) if study.objective.pareto else None
+    front = describe_front(study, arms, names, compared) if study.objective.pareto else None
     against_best = None if best is None else paired_gain(study, first, best, metric, compared).as_json()
     return {
         "verdict": verdict.kind,

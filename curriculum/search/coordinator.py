@@ -21,7 +21,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from curriculum.errors import UserError
+from curriculum.errors import RunError, UserError
 from curriculum.mix import Mix
 from curriculum.search.candidates import Candidates
 from curriculum.search.conclusion import Trial, check_replaceable, describe, winning_mix
@@ -112,8 +112,8 @@ class Coordinator:
         started = monotonic()
         check_replaceable(self._winner_path, self.study.name)
         with self._at_work():
-            created, trials, finalists = self._searched(budget)
-            proof = Prover(runner=self.runner).prove(finalists)
+            created, trials, finalists, reference = self._searched(budget)
+            proof = Prover(runner=self.runner, reference=reference).prove(finalists)
             result = self._conclude(proof, [*trials, *finalists], len(trials), created, monotonic() - started)
             write_json(self._place.path / "result.json", result.document)
             return result
@@ -144,8 +144,8 @@ class Coordinator:
         with self._place.owned(), self._interrupts.draining(self.executor, self._observer):
             yield
 
-    def _searched(self, budget: int) -> tuple[str, list[Trial], list[Trial]]:
-        """Return when the study was begun, its trials and its finalists."""
+    def _searched(self, budget: int) -> tuple[str, list[Trial], list[Trial], Reference]:
+        """Return when the study was begun, its trials and its finalists, and what static's runs ask of them."""
         prior = self._prior()
         created = self._remember(prior)
         proposals = Proposals(
@@ -156,7 +156,8 @@ class Coordinator:
             reference = self._reference()
             trials = TrialLoop(runner=self.runner, proposals=proposals, reference=reference).run(budget)
             known = proposals.evidence(budget)
-        return created, trials, Candidates(runner=self.runner, reference=reference, evidence=known).finalists(trials)
+        finalists = Candidates(runner=self.runner, reference=reference, evidence=known).finalists(trials)
+        return created, trials, finalists, reference
 
     @property
     def _winner_path(self) -> Path:
@@ -224,6 +225,8 @@ class Coordinator:
         seeds = [runner.seed("reference", index) for index in range(count)]
         scores = runner.scores([runner.request("static", runner.static, seed) for seed in seeds])
         self._check_losses(scores[0])
+        if {frozenset(score.loss) for score in scores} != {frozenset(scores[0].loss)}:
+            raise RunError("some of static's runs have held-out losses that others lack; mend the command that trains them")
         return reference_of(scores)
 
     def _check_losses(self, score: Score) -> None:

@@ -81,7 +81,7 @@ def choose(options: Sequence[Option], count: int, noise: float) -> list[Option]:
     for option in ranked:
         if len(chosen) == count:
             break
-        if all(distance(option.features, other.features) >= _SAME for other in chosen):
+        if not any(_is_same(option, other) for other in chosen):
             chosen.append(option)
     return chosen
 
@@ -98,10 +98,18 @@ def choose_candidates(options: Sequence[Option], optimum: Option | None, count: 
     """
     if optimum is None or count == 1:
         return choose(options, count, noise)
-    known = [option for option in options if distance(option.features, optimum.features) < _SAME]
-    if known:
+    if any(_is_same(option, optimum) for option in options):
         return choose(options, count, noise)
     return [*choose(options, count - 1, noise), optimum]
+
+
+def _is_same(first: Option, second: Option) -> bool:
+    """Say whether two options nearly are one curriculum: of equal choices (order, window), and hardly another mixture."""
+    return _choices(first) == _choices(second) and distance(first.features, second.features) < _SAME
+
+
+def _choices(option: Option) -> dict[str, str]:
+    return {name: value for name, value in option.parameters.items() if isinstance(value, str)}
 
 
 def distance(first: FloatArray, second: FloatArray) -> float:

@@ -85,6 +85,17 @@ def search_value(study: Study, score: Score) -> float:
     return score.metric(metric) if metric == "bits_per_byte" else prefix_value(score.measures, metric)
 
 
+def unmeasured(score: Score, reference: Reference) -> tuple[str, ...]:
+    """Return the streams and suites of which static's runs have a loss or bits per byte, and this run has none."""
+    missing = [*(reference.loss_limit.keys() - score.loss.keys()), *(reference.bits_limit.keys() - score.bits.keys())]
+    return tuple(sorted(missing))
+
+
+def unmeasured_words(run: str, missing: Sequence[str]) -> str:
+    """Return what to say of a run that cannot be judged, since something was not measured."""
+    return f"run {run} counts as failed: static's runs have a loss (or bits per byte) of {', '.join(missing)}, and it has none"
+
+
 def violations(study: Study, score: Score, reference: Reference, *, slack: float = 1.0) -> dict[str, float]:
     """Return how far each constraint is overstepped by one run; at most 0 is feasible.
 

@@ -94,16 +94,17 @@ def front_candidates(points: FloatArray, count: int) -> list[int]:
     return chosen
 
 
-def describe_front(study: Study, arms: Mapping[str, Arm], names: Sequence[str]) -> list[dict[str, Any]]:
+def describe_front(study: Study, arms: Mapping[str, Arm], names: Sequence[str], compared: int) -> list[dict[str, Any]]:
     """Return the front as `search --json` holds it: finalists `names` and static, those that no other beats on both means.
 
-    Intervals of the means are Student's, at 95 % each; differences from static are corrected as a claim is. `dominates_static`
+    Intervals of the means are Student's, at 95 % each; differences from static are corrected for two objectives and for the
+    `compared` finalists that there were, those of earlier proofs included. `dominates_static`
     says whether one is shown to be better, while the other is not shown to be worse.
     """
     candidates = list(dict.fromkeys(["static", *names]))
     points = np.asarray([_means(study, arms[name]) for name in candidates])
     front = [candidates[index] for index in np.flatnonzero(non_dominated(points))]
-    return [_front_point(study, arms[name], arms["static"], len(names)) for name in sorted(front)]
+    return [_front_point(study, arms[name], arms["static"], compared) for name in sorted(front)]
 
 
 def _means(study: Study, arm: Arm) -> tuple[float, float]:

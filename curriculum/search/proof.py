@@ -20,7 +20,7 @@ from curriculum.probe.specification import PROOF_DRAW
 from curriculum.proxy.recipe import Recipe
 from curriculum.search import controls
 from curriculum.search.conclusion import Trial
-from curriculum.search.objective import Score, score_run
+from curriculum.search.objective import Reference, Score, score_run, unmeasured
 from curriculum.search.runner import Runner, required
 from curriculum.search.study import HAND_MADE, Study
 from curriculum.search.verdict import Arm, Kind, can_last, is_shown, judge, leader, should_add_pairs
@@ -44,9 +44,10 @@ class Proof:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prover:
-    """Trains what a claim needs."""
+    """Trains what a claim needs. `reference`: what static's runs were measured by, if every run must be measured so."""
 
     runner: Runner
+    reference: Reference | None = None
 
     def prove(self, finalists: Sequence[Trial]) -> Proof:
         """Repeat finalists and controls on fresh seeds, then ask what a claim needs beyond that. Raises RunError."""
@@ -126,11 +127,11 @@ class Prover:
         if len(winner.phases) == 1 and winner.phases[0].to is None:
             return {}
         study = self.runner.study
-        order = next(iter(winner.streams.values())).order
-        own = {
-            "shuffled": study.mix("shuffled", controls.shuffled_in_time(winner.phases, study.seed), order=order),
-            "reversed": study.mix("reversed", controls.reversed_in_time(winner.phases), order=order),
+        phases = {
+            "shuffled": controls.shuffled_in_time(winner.phases, study.seed),
+            "reversed": controls.reversed_in_time(winner.phases),
         }
+        own = {name: replace(winner, name=name, phases=of) for name, of in phases.items()}
         self.runner.check_exposure({winner.name: winner, **own})
         return self._arms(own, "controls", range(study.search.finalist_seeds))
 
@@ -186,8 +187,20 @@ class Prover:
             if name not in required_arms and any(outcome.result is None for outcome in outcomes):
                 runner.observer.notice(f"{name} is left out of the comparison, since a run of it failed")
                 continue
-            found[name] = [score_run(runner.study, required(outcome)) for outcome in outcomes]
+            scores = [score_run(runner.study, required(outcome)) for outcome in outcomes]
+            if missing := self._unmeasured(scores):
+                words = f"a run of it has no loss (or bits per byte) of {missing}, as static's had in the search"
+                if name in required_arms:
+                    raise RunError(f"{name} cannot be compared: {words}; mend the command that trains it")
+                runner.observer.notice(f"{name} is left out of the comparison: {words}")
+                continue
+            found[name] = scores
         return found
+
+    def _unmeasured(self, scores: Sequence[Score]) -> str:
+        if self.reference is None:
+            return ""
+        return ", ".join(sorted({name for score in scores for name in unmeasured(score, self.reference)}))
 
 
 def has_other_schedule(study: Study) -> bool:

@@ -36,7 +36,7 @@ from curriculum.search.proposer import Evidence, Parameters
 from curriculum.search.samplers import distributions_of, make_proposer
 from curriculum.search.shared_runs import SharedRuns
 from curriculum.search.space import SearchSpace
-from curriculum.search.storage import database_url, engine_options, shown_url
+from curriculum.search.storage import database_url, engine_options, file_url, shown_url
 from curriculum.search.study import Study, changed_study
 from curriculum.units import keyed_seed
 
@@ -83,7 +83,7 @@ class Proposals:
         self._named = storage is not None
         self._file = None if self._named else folder / "study.db"
         self._proposer = make_proposer(study, space, budget)
-        self._url = database_url(storage or f"sqlite:///{folder / 'study.db'}")
+        self._url = database_url(storage or file_url(folder / "study.db"))
         self._optuna = self._locked(lambda _: self._open())
 
     def close(self) -> None:
@@ -301,7 +301,7 @@ def _create(file: Path, name: str) -> None:
     building = file.with_name(f".{file.name}.building")
     for leftover in (building, building.with_name(f"{building.name}-journal")):
         leftover.unlink(missing_ok=True)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{building}")
+    storage = optuna.storages.RDBStorage(file_url(building))
     optuna.create_study(storage=storage, study_name=name, direction="maximize")
     _close(storage)
     building.replace(file)

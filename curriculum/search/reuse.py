@@ -39,6 +39,7 @@ RECORD = "reuse.json"
 _OBJECTIVE = ("metric", "subject_to", "burn_in", "pareto")  # what a trial's value depends on
 _SAME = ("probes", "suites", "samples")
 _SAID = ("recipe", "command", "target", "seed")
+_PLAYED = ("order", "max_epochs")  # of a stream
 _NAMED = {"suites": "bits_per_byte", "samples": "length.samples", "recipe": "proxy", "command": "proxy.command"}
 _SHOWN = 12
 Split = Mapping[str, Sequence[str]]
@@ -153,7 +154,7 @@ def prior_evidence(
         raise DataError(
             f"the study in {old_folder} has no finished trial that can be taken over{elsewhere}; search without --reuse"
         )
-    words = [*moves.words(), *_said(old, study), *_changed_data(record.get("data", {}), data or {}, moves)]
+    words = [*moves.words(), *_said(old, study, moves.stayed), *_changed_data(record.get("data", {}), data or {}, moves)]
     words += [f"{count} of its trials, {reason}, are left out" for reason, count in left_out.items() if count]
     return Prior(
         old=str(old_folder.resolve()),
@@ -297,9 +298,15 @@ def _check_comparable(old: Mapping[str, Any], study: Study) -> None:
         )
 
 
-def _said(old: Mapping[str, Any], study: Study) -> list[str]:
-    """Say what differs and may."""
-    differences = changed_study(_named(old, _SAID), _named(study.canonical(), _SAID))
+def _said(old: Mapping[str, Any], study: Study, stayed: Sequence[str]) -> list[str]:
+    """Say what differs and may; of the streams that `stayed`, how they are ordered and how often they may be repeated."""
+    new = study.canonical()
+    before, now = ({name: _set(of["streams"][name]) for name in stayed} for of in (old, new))
+    streams = [
+        {"streams": {name: {key: stream[key] for key in _PLAYED if key in stream} for name, stream in of.items()}}
+        for of in (before, now)
+    ]
+    differences = changed_study(_named(old, _SAID) | streams[0], _named(new, _SAID) | streams[1])
     return [f"the old study had another setting, {line}" for line in differences[:_SHOWN]]
 
 

@@ -150,9 +150,7 @@ class SearchSpace:
             window: int | None = int(trial.suggest_categorical("window", [str(size) for size in windows]))
         else:
             window = windows[0] if windows else None
-        if kind == "shuffle" and window is None:
-            return None
-        return Order(kind="sequential") if kind == "sequential" else Order(kind="shuffle", window=window)
+        return self.space.order(kind, window)
 
 
 @lru_cache(maxsize=1024)  # a timing of two phases has 801 switches

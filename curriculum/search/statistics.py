@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil, log2
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,18 +139,24 @@ def power(differences: Sequence[float] | FloatArray, pairs: int, confidence: flo
 
 
 def pairs_needed(
-    differences: Sequence[float] | FloatArray, *, confidence: float = CONFIDENCE, wanted: float = 0.8, most: int = 1000
+    differences: Sequence[float] | FloatArray,
+    *,
+    confidence: float = CONFIDENCE,
+    wanted: float = 0.8,
+    least: int = 0,
+    most: int = 1000,
 ) -> int | None:
     """Return how many pairs more would decide a comparison with probability `wanted`; 0 if it is decided already.
 
     None if even `most` pairs in all would not. It takes the differences seen for the truth, so it plans, and proves nothing.
+    Never so few in all that sign flips have no interval at the confidence, nor fewer than `least`, that a claim asks for.
     """
-    have = len(differences)
+    have, flips = len(differences), ceil(log2(2 / (1 - confidence)))
     if not claim_interval(differences, confidence).holds_zero():
         return 0
     if power(differences, most, confidence) < wanted:
         return None
-    low, high = have, most  # power grows with the pairs, so the least is found by halving
+    low, high = max(have, least - 1, flips - 1), most  # power grows with the pairs, so the least is found by halving
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if power(differences, middle, confidence) >= wanted else (middle, high)

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -46,6 +47,11 @@ def database_url(url: str) -> str:
             f"{shown_url(url)!r}"
         ) from None
     return url
+
+
+def file_url(path: Path) -> str:
+    """Return the address of an SQLite file, whatever characters its path has."""
+    return sa.URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def shown_url(url: str) -> str:

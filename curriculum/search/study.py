@@ -43,7 +43,7 @@ class Space:
     `steps`: a phase per knot. `ramps`: linear between knots. `two-phase`: two rows and the switch between them (`knots` is
     not used). `groups` (factor -> level -> streams; each factor holds every stream once): levels have parameters in place
     of streams. `orders` and `granularity` (windows, in samples) are choices for all streams; one entry means that it is
-    not searched.
+    not searched: then it holds for static and the hand-made curricula too.
     """
 
     knots: int = 5
@@ -57,6 +57,24 @@ class Space:
     def rows(self) -> int:
         """How many rows of proportions a curriculum has."""
         return 2 if self.shape == "two-phase" else self.knots
+
+    @property
+    def chooses_order(self) -> bool:
+        """Whether the space has a say in how streams are ordered; if not, each stream keeps the order it states."""
+        return self.orders != ("shuffle",) or bool(self.granularity)
+
+    def order(self, kind: str, window: int | None) -> Order | None:
+        """Return one choice as the order of all streams, None for the default: each stream's own."""
+        if kind == "sequential":
+            return Order(kind="sequential")
+        return None if window is None else Order(kind="shuffle", window=window)
+
+    @property
+    def settled_order(self) -> Order | None:
+        """The order of everybody's streams where no order is searched; None where each stream keeps its own."""
+        if len(self.orders) > 1 or len(self.granularity) > 1:
+            return None
+        return self.order(self.orders[0], next(iter(self.granularity), None))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,8 +176,8 @@ class Study:
         return {name: weights[name] / total for name in self.streams}
 
     def mix(self, name: str, phases: tuple[Phase, ...], *, order: Order | None = None) -> Mix:
-        """Return a mix of this study's streams."""
-        streams = dict(self.streams)
+        """Return a mix of this study's streams, all of them in `order`, or in the space's own where that is not searched."""
+        streams, order = dict(self.streams), order or self.space.settled_order
         if order is not None:
             streams = {key: Stream(**{**_fields(stream), "order": order}) for key, stream in streams.items()}
         return Mix(name=name, streams=streams, phases=phases, samples=self.samples, seed=self.seed)

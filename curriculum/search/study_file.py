@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from curriculum.mix import Stream
+from curriculum.mix import Order, Stream
 from curriculum.mix.document import Document, Node
 from curriculum.mix.reading import read_streams
 from curriculum.probe.specification import ProbeSpecification, SuiteSpecification
@@ -306,10 +306,24 @@ def _read_space(node: Node | None, streams: Mapping[str, Stream]) -> Space:
     if "groups" in section:
         values["groups"] = {name: _read_factor(factor, streams) for name, factor in _some(section["groups"]).items()}
     if "orders" in section:
-        values["orders"] = tuple(item.choice(("shuffle", "sequential")) for item in section["orders"].list())
+        values["orders"] = tuple(item.choice(("shuffle", "sequential")) for item in _entries(section["orders"]))
     if "granularity" in section:
-        values["granularity"] = tuple(item.count(1) for item in section["granularity"].list())
-    return Space(**values)
+        values["granularity"] = tuple(item.count(1) for item in _entries(section["granularity"]))
+    space = Space(**values)
+    ordered = [name for name, stream in streams.items() if stream.order != Order()]
+    if space.chooses_order and ordered:
+        raise section["orders" if "orders" in section else "granularity"].fail(
+            f"would replace the order that stream {ordered[0]!r} states; leave it out, or remove `order:` from the streams"
+        )
+    return space
+
+
+def _entries(node: Node) -> list[Node]:
+    """Return a list's items, of which there must be some."""
+    found = node.list()
+    if not found:
+        raise node.fail("wanted at least one entry")
+    return found
 
 
 def _read_factor(node: Node, streams: Mapping[str, Stream]) -> dict[str, tuple[str, ...]]:

@@ -64,7 +64,7 @@ def subset_sizes(study: Study, sizes: Mapping[str, int], tokens_per_sample: int 
     shorter = Fraction(study.samples, full_run)
     found = {name: round(size * shorter) for name, size in known.items()}
     for name, count in found.items():
-        if count < LEAST:
+        if count < min(LEAST, known[name]):
             raise _refused(study, _too_few(study, name, known[name], count, full_run))
     return found
 
@@ -110,10 +110,11 @@ def conflict_with_target(name: str, stream: Stream) -> str | None:
 def _too_few(study: Study, name: str, size: int, count: int, full_run: int) -> str:
     steps = 1 if study.command is not None else study.recipe.batch * study.recipe.readings  # runs are multiples of it
     least_length = -(-LEAST * full_run // (size * steps)) * steps
+    longer = f"raise length.samples to {least_length:,} or more, " if least_length <= full_run else ""
     return (
         f"stream {name!r} has {size:,} samples; for a proxy run of {study.samples:,} samples to repeat it as a run of "
-        f"{full_run:,} will, only {count} of them may be played, and fewer than {LEAST} say nothing; raise length.samples "
-        f"to {least_length:,} or more, merge the stream with another, add data, or leave `target` out"
+        f"{full_run:,} will, only {count} of them may be played, and fewer than {LEAST} say nothing; {longer}"
+        f"merge the stream with another, add data, or leave `target` out"
     )
 
 

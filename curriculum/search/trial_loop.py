@@ -18,7 +18,7 @@ from curriculum.search import controls
 from curriculum.search.acquisition import SurrogateProposer, corners
 from curriculum.search.conclusion import Trial
 from curriculum.search.finalists import mean_excess
-from curriculum.search.objective import Reference, score_run, search_value, violations
+from curriculum.search.objective import Reference, score_run, search_value, unmeasured, unmeasured_words, violations
 from curriculum.search.pareto import objectives
 from curriculum.search.proposals import Proposal, Proposals
 from curriculum.search.pruning import Elder, elders_of, foretold, limits, prefix_values, stop_rule
@@ -110,19 +110,25 @@ class TrialLoop:
         study, observer = self.runner.study, self.runner.observer
         outcome = None if request is None else self.runner.executor.result(request)
         if outcome is None or outcome.result is None:
-            if not already:
-                self.proposals.tell(proposal.number, None, {})
-            observer.trial(proposal.number, proposal.name, None)
-            return Trial(proposal=proposal, request=request, score=None, value=-np.inf, excess=np.inf)
+            return self._told_failed(proposal, request, already=already)
         if outcome.result.stopped is not None:
             return self._tell_stopped(proposal, request, outcome.result, elders, already=already)
         score = score_run(study, outcome.result)
+        if missing := unmeasured(score, self.reference):
+            observer.notice(unmeasured_words(outcome.result.folder.name, missing))
+            return self._told_failed(proposal, request, already=already)
         value, excess = search_value(study, score), violations(study, score, self.reference)
         points = objectives(study, score) if study.objective.pareto else None
         if not already:
             self.proposals.tell(proposal.number, value, excess, points=points, run=outcome.result.folder.name)
         observer.trial(proposal.number, proposal.name, value)
         return Trial(proposal=proposal, request=request, score=score, value=value, excess=max([0.0, *excess.values()]))
+
+    def _told_failed(self, proposal: Proposal, request: RunRequest | None, *, already: bool) -> Trial:
+        if not already:
+            self.proposals.tell(proposal.number, None, {})
+        self.runner.observer.trial(proposal.number, proposal.name, None)
+        return Trial(proposal=proposal, request=request, score=None, value=-np.inf, excess=np.inf)
 
     def _tell_stopped(
         self, proposal: Proposal, request: RunRequest | None, result: RunResult, elders: Sequence[Trial], *, already: bool

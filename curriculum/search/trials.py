@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from curriculum.errors import CurriculumError, DataError
 from curriculum.mix import Mix, Phase
 from curriculum.proxy.run import RunResult, load_run
-from curriculum.search.storage import STUDIES_TABLE, database_url, engine_options, is_shared, reason_of, shown_url
+from curriculum.search.storage import STUDIES_TABLE, database_url, engine_options, file_url, is_shared, reason_of, shown_url
 
 State = Literal["done", "stopped", "running", "failed", "trained", "waiting"]
 _SHOWN_MEASURES = ("time_general", "area", "final_margin")
@@ -187,7 +187,7 @@ def _read_shared_record(folder: Path, storage: str) -> dict[str, Any]:
 
 def _address(folder: Path, storage: str | None) -> tuple[str, dict[str, Any]]:
     """Return the database's address, and the options of its engine that make it read-only."""
-    url = f"sqlite:///{folder / 'study.db'}" if storage is None else database_url(storage)
+    url = file_url(folder / "study.db") if storage is None else database_url(storage)
     options = engine_options(url)
     if is_shared(url):
         options.setdefault("connect_args", {})["options"] = "-c default_transaction_read_only=on"

@@ -274,18 +274,21 @@ def judge(
         confidence=confidence,
         shrunken=shrunken_gain(arm, static, metric, finalists),
         simplest=simplest_equal(study, arm, static, [*finalists, *controls]).name,
-        more_pairs=pairs_needed(differences, confidence=confidence),
+        more_pairs=pairs_needed(differences, confidence=confidence, least=LEAST_PAIRS),
     )
     return replace(verdict, words=_words(study, verdict, arm, static))
 
 
 def shrunken_gain(arm: Arm, static: Arm, metric: str, finalists: Sequence[Arm]) -> float:
-    """Return the arm's mean gain over static, shrunk towards the mean of all finalists (see `shrunken_means`)."""
+    """Return the arm's mean gain over static, shrunk towards the mean of all finalists (see `shrunken_means`).
+
+    Never enlarged: a leader with a lower mean than a finalist that breaks a constraint was not chosen for its luck.
+    """
     others = [other for other in finalists if other.name != arm.name]
     pairs = min(len(other.scores) for other in (arm, static, *others))
     table = np.asarray([[metric_of(score, metric) for score in other.scores[:pairs]] for other in (arm, *others)])
     base = float(np.mean([metric_of(score, metric) for score in static.scores[:pairs]]))
-    return float(shrunken_means(table)[0]) - base
+    return min(float(shrunken_means(table)[0]), float(table[0].mean())) - base
 
 
 def simplest_equal(study: Study, arm: Arm, static: Arm, others: Sequence[Arm]) -> Arm:
@@ -356,9 +359,8 @@ def _always_general(arm: Arm) -> bool:
 
 def _none_words(verdict: Verdict, arm: Arm, compared: str, scheduled: str) -> str:
     if verdict.gain.low <= 0:
-        more = (
-            f"; about {verdict.more_pairs} pairs more might decide it" if verdict.more_pairs and verdict.gain.mean > 0 else ""
-        )
+        pairs = "1 pair" if verdict.more_pairs == 1 else f"{verdict.more_pairs} pairs"
+        more = f"; about {pairs} more might decide it" if verdict.more_pairs and verdict.gain.mean > 0 else ""
         return f"No curriculum beat the static mix: the best, {arm.name}, has {compared}{more}."
     if verdict.broken:
         return f"No curriculum is claimed: {arm.name} has {compared}, but {'; '.join(verdict.broken)}."

@@ -68,6 +68,7 @@ def count_runs(study: Study, budget: int) -> Workload:
     settings = study.search
     arms = 1 + settings.finalists + 2 + (len(HAND_MADE) if study.favour else 0)
     tail, schedule = study.objective.common_tail > 0, has_other_schedule(study)
+    known = budget + (study.objective.pareto is None)  # the surrogate's optimum, never tried, is a candidate too
     pairs, finalists = settings.finalist_seeds, settings.finalists
     most = max(pairs, settings.most_seeds) if pairs >= LEAST_PAIRS else pairs
     asked = finalists if pairs >= LEAST_PAIRS else 1  # at most; with fewer pairs nobody wins, so that no other is asked
@@ -75,7 +76,7 @@ def count_runs(study: Study, budget: int) -> Workload:
     more_asked = tail * (asked * most - pairs) + schedule * ((1 + asked) * most - 2 * pairs)
     return Workload(
         trials=budget,
-        search=settings.reference_seeds + budget + settings.repeats * min(settings.candidates, budget),
+        search=settings.reference_seeds + budget + settings.repeats * min(settings.candidates, known),
         proof=arms * settings.finalist_seeds,
         tail=settings.finalist_seeds if tail else 0,
         schedule=2 * settings.finalist_seeds if schedule else 0,
