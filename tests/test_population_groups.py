@@ -17,7 +17,7 @@ from curriculum.errors import FileError, ResourceError
 from curriculum.proxy.population_groups import Population, in_populations
 from curriculum.proxy.run import RunRequest
 from curriculum.search import populations as module
-from curriculum.search.populations import Populations, settle
+from curriculum.search.populations import Populations, settle, unused_gpu
 from curriculum.search.study import Study
 from curriculum.search.study_file import default_study, load_study
 
@@ -143,3 +143,13 @@ def test_what_cannot_be_batched_is_refused_with_its_line(tmp_path: Path, old: st
 def test_one_that_was_begun_single_does_not_become_a_population(tmp_path: Path) -> None:
     single, grouped = load_study(), study_with(tmp_path)
     assert replace(grouped, population=1).canonical() == replace(single, path=grouped.path).canonical()
+
+
+def test_a_gpu_that_a_study_leaves_unused_is_told_of_once(gpu: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    single, device = load_study(), tmp_path / "nvidiactl"
+    monkeypatch.setattr(module, "_GPU_DEVICES", (str(device),))
+    assert unused_gpu(single, None) == "", "torch, which takes seconds, is not asked where there is no device"
+    device.touch()
+    assert bool(unused_gpu(single, None)) == gpu
+    assert unused_gpu(single, {}) == "", "it cannot be changed any more"
+    assert unused_gpu(study_with(tmp_path, ("population: 8", "population: auto")), None) == ""

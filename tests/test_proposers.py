@@ -336,6 +336,25 @@ def test_sixty_four_streams(tmp_path: Path) -> None:
     assert np.isfinite(space.features(found)).all()
 
 
+def test_sixty_four_streams_in_groups_are_learnt() -> None:
+    """What pays is the first level of the first factor, early; what is proposed has more of it than draws have."""
+    study = load_study(Path(__file__).parents[1] / "search/many.yaml")
+    space, random = space_of(study), np.random.default_rng(0)
+    factor = next(iter((study.space.groups or {}).values()))
+    paying = [space.streams.index(name) for name in next(iter(factor.values()))]
+
+    def response(entry: Parameters) -> float:
+        return float(np.asarray(space.features(entry)).reshape(SLICES, -1)[:5, paying].sum())
+
+    drawn = [space.draw(random) for _ in range(25)]
+    evidence = [
+        Evidence(number=number, parameters=entry, value=response(entry), excess={}) for number, entry in enumerate(drawn)
+    ]
+    proposed = [response(SurrogateProposer(space).propose(25, evidence, seed=seed)) for seed in range(3)]
+    values = [response(entry) for entry in drawn]
+    assert np.mean(proposed) > np.mean(values) + np.std(values)
+
+
 def test_corners_are_tried_first_where_a_study_asks_for_them(tmp_path: Path) -> None:
     file = Path(__file__).parents[1] / "search/default-unaided.yaml"
     (tmp_path / "corners.yaml").write_text(file.read_text().replace("enqueue: [static]", "enqueue: [static, corners]"))

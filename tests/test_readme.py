@@ -66,3 +66,9 @@ def test_the_commands_of_the_probes_page_exist() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "mixes").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_mix_file_of_the_project_loads(path: Path) -> None:
     assert Mix.load(path).streams
+
+
+def test_the_readme_says_what_to_use_when_and_names_the_soak() -> None:
+    for word in ("--executor ray", "[ray]", "--storage postgresql+psycopg://", "[postgres]", "benchmarks/soak.py --kills 100"):
+        assert word in README
+    assert (ROOT / "benchmarks/soak.py").exists() and (ROOT / "benchmarks/soak.md").exists()

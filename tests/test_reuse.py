@@ -314,12 +314,13 @@ def first_values(space: SearchSpace, prior: list[Evidence], seed: int) -> list[f
     return [trial.value for trial in evidence[-10:] if trial.value is not None]
 
 
-def test_with_reuse_the_first_proposals_are_better(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_with_reuse_the_first_proposals_are_better(tmp_path: Path, seed: int) -> None:
     before, study = study_of("abcd", space=Space(knots=2)), study_of("abce", space=Space(knots=2))
     old_space, space = space_of(before), space_of(study)
     folder = write_old(tmp_path, before, drawn(old_space, 25), lambda parameters: response(old_space, parameters))
     prior = prior_evidence(folder, study, space).evidence()
-    knowing, unknowing = first_values(space, prior, 1), first_values(space, [], 1)
+    knowing, unknowing = first_values(space, prior, seed), first_values(space, [], seed)
     assert np.mean(knowing) > np.mean(unknowing) + 0.05
 
 

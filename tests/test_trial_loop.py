@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_search_end_to_end import STUDY
 
@@ -198,6 +199,18 @@ def test_trials_that_all_fail_end_in_words(study: Study, tmp_path: Path) -> None
     assert all(trial.score is None and trial.stopped is None for trial in trials)
     with pytest.raises(RunError, match=r"not tried again.*another name"):
         Candidates(runner=runner, reference=limit, evidence=proposals.evidence(7)).finalists(trials)
+
+
+@pytest.mark.parametrize("name", ["what? is=this", "a%20b", "#1", "[x]*"])
+def test_any_folder_holds_a_study(study: Study, tmp_path: Path, name: str) -> None:
+    space, folder = runner_of(study, Here(tmp_path)).space, tmp_path / name
+    folder.mkdir()
+    (folder / "study.json").write_text(json.dumps({"study": {"name": study.name}}))
+    proposals = Proposals(study, space, folder)
+    proposals.enqueue({"static": space.parameters(np.ones((1, 3)))})
+    proposals.close()
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (folder / "study.db").exists()
+    assert len(Proposals(study, space, folder).evidence()) == 1
 
 
 def test_trials_of_other_settings_in_the_same_storage_are_refused(study: Study, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from curriculum import __version__
 from curriculum.errors import CurriculumError, RunError, UserError
 from curriculum.mix import Mix
-from curriculum.proxy.run import RunRequest
+from curriculum.proxy.run import RunRequest, load_run
 from curriculum.search.objective import Score, as_json
 from curriculum.search.pareto import describe_front, front_words
 from curriculum.search.proposals import Proposal
@@ -86,6 +86,16 @@ def describe(
             if trial.score is not None
         ],
     }
+
+
+def spent(folders: Iterable[Path], tokens_per_sample: int | None) -> dict[str, int | None]:
+    """Return what a study has cost so far: its finished runs, and the tokens that they played; None where streams differ.
+
+    A run that was stopped early counts as far as it came.
+    """
+    runs = [run for folder in folders if (run := load_run(folder)) is not None]
+    samples = sum(run.stopped or run.samples for run in runs)
+    return {"runs": len(runs), "tokens": None if tokens_per_sample is None else samples * tokens_per_sample}
 
 
 def arm_as_json(study: Study, arm: Arm, static: Arm, comparisons: int) -> dict[str, Any]:

@@ -24,14 +24,14 @@ from typing import Any
 from curriculum.errors import RunError, UserError
 from curriculum.mix import Mix
 from curriculum.search.candidates import Candidates
-from curriculum.search.conclusion import Trial, check_replaceable, describe, winning_mix
+from curriculum.search.conclusion import Trial, check_replaceable, describe, spent, winning_mix
 from curriculum.search.executor import Executor
 from curriculum.search.folder import StudyFolder, write_json
 from curriculum.search.interrupts import Interrupts
 from curriculum.search.joined_workers import JoinedWorkers
 from curriculum.search.objective import Reference, Score, reference_of
 from curriculum.search.observer import Observer, Silent
-from curriculum.search.populations import settle
+from curriculum.search.populations import settle, unused_gpu
 from curriculum.search.proof import Proof, Prover
 from curriculum.search.proposals import Proposals
 from curriculum.search.reuse import Prior, Split, prior_evidence, settled_prior
@@ -94,6 +94,8 @@ class Coordinator:
         sizes, self.tokens_per_sample = stream_sizes(study)
         self.study = with_target(study, sizes, self.tokens_per_sample)
         self.populations = settle(study, self._place.recorded())
+        if words := unused_gpu(study, self._place.recorded()):
+            self._observer.notice(words)
         shares = study.shares(sizes)
         self._shared = self._joined(means.storage)
         self.executor = self._executor()
@@ -254,6 +256,7 @@ class Coordinator:
         )
         document = describe(study, verdict, arms, proof.finalists, trials[:tried], proof.compared) | {
             "seconds": round(seconds, 1),
+            **spent((self._place.path / name for name in self.executor.finished("")), self.tokens_per_sample),
             "study": str(self._place.path),
         }
         mix = path = None

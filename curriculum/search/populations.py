@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from curriculum.errors import ResourceError
@@ -24,6 +25,7 @@ from curriculum.search.study import Study
 
 _AUTO_ON_GPU = 64
 _CPU, _GPU = "cpu", "cuda"
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # torch is only asked where there is one of these
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +86,18 @@ def _chosen(study: Study) -> Populations:
     if size == "auto":
         size = _AUTO_ON_GPU if device == _GPU else 1
     return Populations(size=size, device=device, trials=min(size, study.search.ahead) if device == _GPU else 1)
+
+
+def unused_gpu(study: Study, recorded: Mapping[str, Any] | None) -> str:
+    """Return what to say where a study that is begun now leaves a GPU unused that it could train on; else nothing."""
+    if recorded is not None or study.population != 1 or not can_be_batched(study):
+        return ""
+    if not any(Path(device).exists() for device in _GPU_DEVICES) or not _has_gpu():
+        return ""
+    return (
+        "There is a GPU here, and runs are trained on the cores; `proxy: {population: auto}` in the study file, before it is "
+        f"begun, trains {_AUTO_ON_GPU} of them as one on the GPU."
+    )
 
 
 def can_be_batched(study: Study) -> bool:
