@@ -1,6 +1,7 @@
 """Runs per hour: one by one, and in populations trained as one computation.
 
     python benchmarks/population.py                     one core: one by one against populations of 2, 8, 32
+    python benchmarks/population.py --variants          likewise, and populations in bfloat16 and compiled
     python benchmarks/population.py --device cuda       a GPU: populations of 1 against 8, 64, 512
 
 Idea: the default study's proxy and recipe, in runs of a quarter of the length with a quarter of the readings, so that steps and
@@ -16,7 +17,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, as in a search's workers
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -34,6 +35,7 @@ from curriculum.search.study_file import load_study
 
 SHORTER = 4
 SIZES = {"cpu": (2, 8, 32), "cuda": (8, 64, 512)}
+BIG = 32  # populations that are not trained for warming up
 ALONE = 4  # runs of a round that are done one by one
 
 
@@ -64,16 +66,38 @@ def seconds_a_run(study: Study, first: int, size: int, computing: Computing) -> 
         return (clock() - started) / len(asked)
 
 
-def rows(taken: dict[int, list[float]]) -> list[Sequence[str]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contender:
+    """One way to train: a population of `size` (0: single runs, one by one), computed in some way."""
+
+    size: int
+    computing: Computing
+
+    def __str__(self) -> str:
+        name = f"{self.size}" if self.size else "one by one"
+        name += ", bfloat16" if self.computing.bf16 else ""
+        return name + (f", compiled ({self.computing.compiler})" if self.computing.compiler else "")
+
+
+def contenders(sizes: Sequence[int], device: str, *, variants: bool) -> list[Contender]:
+    """Return populations of all sizes, and `variants` of the second."""
+    plain = Computing(device=device)
+    found = [Contender(size=size, computing=plain) for size in sizes]
+    if variants:
+        found += [
+            Contender(size=sizes[1], computing=replace(plain, **each)) for each in ({"bf16": True}, {"compiler": "inductor"})
+        ]
+    return found
+
+
+def rows(taken: dict[Contender, list[float]]) -> list[Sequence[str]]:
     """Return the table's rows; the first contender is what the others are compared with."""
     first = next(iter(taken.values()))
     found = []
-    for size, seconds in taken.items():
+    for contender, seconds in taken.items():
         ratios = [alone / each for alone, each in zip(first, seconds, strict=True)]
         hourly = 3600 / (SHORTER * median(seconds))
-        found.append(
-            [f"{size}" if size else "one by one", f"{SHORTER * median(seconds):.2f}", f"{hourly:,.0f}", spread(ratios, ".2f")]
-        )
+        found.append([str(contender), f"{SHORTER * median(seconds):.2f}", f"{hourly:,.0f}", spread(ratios, ".2f")])
     return found
 
 
@@ -83,19 +107,20 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=sorted(SIZES))
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--compiler")
+    parser.add_argument("--variants", action="store_true", help="the smallest population in bfloat16 and compiled, too")
     arguments = parser.parse_args()
-    computing = Computing(device=arguments.device, bf16=arguments.bf16, compiler=arguments.compiler)
     sizes = [0 if arguments.device == "cpu" else 1, *(arguments.sizes or SIZES[arguments.device])]
     study = load_study()
     seeds = count(step=max(*sizes, ALONE))
-    for size in sizes[:2]:  # data and caches
-        seconds_a_run(study, next(seeds), size, computing)
-    taken: dict[int, list[float]] = {size: [] for size in sizes}
+    taken: dict[Contender, list[float]] = {
+        each: [] for each in contenders(sizes, arguments.device, variants=arguments.variants)
+    }
+    for contender in taken:  # data and caches, and what is compiled
+        if contender.size < BIG:
+            seconds_a_run(study, next(seeds), contender.size, contender.computing)
     for _ in range(arguments.rounds):
-        for size, seconds in taken.items():
-            seconds.append(seconds_a_run(study, next(seeds), size, computing))
+        for contender, seconds in taken.items():
+            seconds.append(seconds_a_run(study, next(seeds), contender.size, contender.computing))
     unit = "processor seconds of one thread" if arguments.device == "cpu" else "seconds"
     text = (
         f"Default study, width {study.recipe.width}, {study.recipe.steps(study.samples)} steps of {study.recipe.batch}, "
