@@ -67,12 +67,12 @@ def _find(study: Study, document: Document, sizes: Mapping[str, int]) -> dict[st
 
 def _check_controls(study: Study, found: Mapping[str, KnownStream]) -> None:
     """Make sure that what a search begins with can be played, caps included. Raises UserError, DataError."""
-    from curriculum.search.runner import check_controls
+    from curriculum.search.controls import check_playable
     from curriculum.search.target import with_target
 
     sizes = {name: entry.size for name, entry in found.items() if entry.size is not None}
     if len(sizes) == len(found):
-        check_controls(with_target(study, sizes, _shared_tokens(found)), study.shares(sizes), sizes)
+        check_playable(with_target(study, sizes, _shared_tokens(found)), study.shares(sizes), sizes)
 
 
 def _check_probes(study: Study, found: Mapping[str, KnownStream]) -> None:

@@ -25,6 +25,7 @@ from curriculum.mix import Mix, Phase
 from curriculum.plan.permutation import shuffled
 from curriculum.plan.schedule import phase_ends, proportions
 from curriculum.search.exposure import Matrix
+from curriculum.search.study import HAND_MADE, Study
 from curriculum.units import keyed_seed
 
 HOLD = Decimal("0.3")
@@ -57,6 +58,21 @@ def hand_made(name: str, shares: Shares, favour: Iterable[str]) -> tuple[Phase, 
     spread = _SPREAD * room if name == "ramp-down" else -_SPREAD * room
     first, last = _tilted(shares, favour, mean + spread), _tilted(shares, favour, mean - spread)
     return (Phase(until=Decimal(1), weights=first, to=last),)
+
+
+def of_study(study: Study, shares: Shares, name: str) -> tuple[Phase, ...] | None:
+    """Return a baseline of a study by name, None for a hand-made one where nothing is favoured. Raises UserError."""
+    if name == "static":
+        return static(shares)
+    return hand_made(name, shares, study.favour) if study.favour else None
+
+
+def check_playable(study: Study, shares: Shares, sizes: Mapping[str, int]) -> None:
+    """Make sure that static and the hand-made curricula can be played on streams of `sizes`. Raises UserError, DataError."""
+    for name in ("static", *HAND_MADE):
+        phases = of_study(study, shares, name)
+        if phases is not None:
+            study.mix(name, phases).plan(sizes)
 
 
 def reversed_in_time(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:

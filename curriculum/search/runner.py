@@ -18,7 +18,7 @@ from curriculum.search.objective import Score, score_run
 from curriculum.search.observer import Observer
 from curriculum.search.populations import Populations
 from curriculum.search.space import SearchSpace
-from curriculum.search.study import HAND_MADE, Study
+from curriculum.search.study import Study
 from curriculum.streaming.index import read_index, read_manifest
 from curriculum.units import keyed_seed
 
@@ -57,31 +57,16 @@ class Runner:
 
     def control(self, name: str) -> tuple[Phase, ...] | None:
         """Return a baseline's phases by name, None for a hand-made one where nothing is favoured."""
-        return control_of(self.study, self.shares, name)
+        return controls.of_study(self.study, self.shares, name)
 
     def check_controls(self) -> None:
         """Make sure, before anything is trained, that static and all controls can be played. Raises UserError, DataError."""
-        check_controls(self.study, self.shares, self.sizes)
+        controls.check_playable(self.study, self.shares, self.sizes)
 
     def check_exposure(self, mixes: Mapping[str, Mix]) -> None:
         """Make sure that everyone's counts are equal; under free exposure those of a winner and of its own controls."""
         if self.study.exposure == "fixed" or "shuffled" in mixes:
             controls.check_equal_exposure(mixes.values(), self.sizes)
-
-
-def control_of(study: Study, shares: Mapping[str, Fraction], name: str) -> tuple[Phase, ...] | None:
-    """Return a baseline's phases by name, None for a hand-made one where nothing is favoured. Raises UserError."""
-    if name == "static":
-        return controls.static(shares)
-    return controls.hand_made(name, shares, study.favour) if study.favour else None
-
-
-def check_controls(study: Study, shares: Mapping[str, Fraction], sizes: Mapping[str, int]) -> None:
-    """Make sure that static and the hand-made curricula can be made of streams of these sizes. Raises UserError, DataError."""
-    for name in ("static", *HAND_MADE):
-        phases = control_of(study, shares, name)
-        if phases is not None:
-            study.mix(name, phases).plan(sizes)
 
 
 def request_of(
