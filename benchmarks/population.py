@@ -1,7 +1,7 @@
 """Runs per hour: one by one, and in populations trained as one computation.
 
     python benchmarks/population.py                     one core: one by one against populations of 2, 8, 32
-    python benchmarks/population.py --variants          likewise, and populations in bfloat16 and compiled
+    python benchmarks/population.py --variants          one core: 8 as they are, in bfloat16, and compiled
     python benchmarks/population.py --device cuda       a GPU: populations of 1 against 8, 64, 512
 
 Idea: the default study's proxy and recipe, in runs of a quarter of the length with a quarter of the readings, so that steps and
@@ -35,6 +35,7 @@ from curriculum.search.study_file import load_study
 
 SHORTER = 4
 SIZES = {"cpu": (2, 8, 32), "cuda": (8, 64, 512)}
+VARIED = (8,)
 BIG = 32  # populations that are not trained for warming up
 ALONE = 4  # runs of a round that are done one by one
 
@@ -80,7 +81,7 @@ class Contender:
 
 
 def contenders(sizes: Sequence[int], device: str, *, variants: bool) -> list[Contender]:
-    """Return populations of all sizes, and `variants` of the second."""
+    """Return populations of all sizes, and `variants` of the second, which is the first that is a population."""
     plain = Computing(device=device)
     found = [Contender(size=size, computing=plain) for size in sizes]
     if variants:
@@ -107,9 +108,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=sorted(SIZES))
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--variants", action="store_true", help="the smallest population in bfloat16 and compiled, too")
+    parser.add_argument("--variants", action="store_true", help="one size, as it is, in bfloat16 and compiled")
     arguments = parser.parse_args()
-    sizes = [0 if arguments.device == "cpu" else 1, *(arguments.sizes or SIZES[arguments.device])]
+    sizes = [
+        0 if arguments.device == "cpu" else 1,
+        *(arguments.sizes or (VARIED if arguments.variants else SIZES[arguments.device])),
+    ]
     study = load_study()
     seeds = count(step=max(*sizes, ALONE))
     taken: dict[Contender, list[float]] = {
@@ -128,7 +132,7 @@ def main() -> None:
         f"{arguments.device}. Ratio: {unit} of the first line over those of this one, in the same round; median (least-most)."
     )
     header = ["population", f"{unit} a run", "runs an hour", "ratio"]
-    suffix = "" if arguments.device == "cpu" else f"_{arguments.device}"
+    suffix = ("" if arguments.device == "cpu" else f"_{arguments.device}") + ("_variants" if arguments.variants else "")
     publish(
         Path(__file__).with_name(f"population{suffix}.md"),
         "Do populations make runs faster?",
