@@ -110,10 +110,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--variants", action="store_true", help="one size, as it is, in bfloat16 and compiled")
     arguments = parser.parse_args()
-    sizes = [
-        0 if arguments.device == "cpu" else 1,
-        *(arguments.sizes or (VARIED if arguments.variants else SIZES[arguments.device])),
-    ]
+    usual = VARIED if arguments.variants else SIZES[arguments.device]
+    sizes = [0 if arguments.device == "cpu" else 1, *(arguments.sizes or usual)]
     study = load_study()
     seeds = count(step=max(*sizes, ALONE))
     taken: dict[Contender, list[float]] = {

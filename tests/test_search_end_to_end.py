@@ -80,7 +80,8 @@ def test_the_document_holds_what_is_promised(folder: Path) -> None:
         assert set(arm["loss"]) == {"arith", "icl", "facts"} and "final_margin" in arm and "after_tail" in arm
     assert document["mix"] is None or Mix.load(document["mix"]).provenance is not None
     assert json.loads((folder / "runs/tiny/result.json").read_text()) == document
-    assert document["runs"] == len(finished_runs(folder)) and document["tokens"] == document["runs"] * 512 * 24, "samples of 24 tokens"
+    assert document["runs"] == len(finished_runs(folder))
+    assert document["tokens"] == document["runs"] * 512 * 24, "samples of 24 tokens"
 
 
 def test_one_worker_finds_the_same_to_the_bit_and_leaves_the_same_trajectories(folder: Path, tmp_path: Path) -> None:
