@@ -30,7 +30,6 @@ import numpy as np
 
 from curriculum.search.objective import MARGIN_SLACK, Score, reference_of
 from curriculum.search.statistics import (
-    CONFIDENCE,
     STEP,
     FloatArray,
     Interval,
@@ -139,11 +138,7 @@ def tail_gain(arm: Arm, other: Arm, metric: str, comparisons: int = 1) -> Interv
     """
     pairs = zip(arm.tail, other.tail, strict=False)
     differences = [_in_tail(left, metric) - _in_tail(right, metric) for left, right in pairs]
-    return claim_interval(differences, _confidence_of_one_look(comparisons))
-
-
-def _confidence_of_one_look(comparisons: int) -> float:
-    return 1 - (1 - CONFIDENCE) / comparisons
+    return _looked_at_once(differences, comparisons)
 
 
 def _in_tail(score: Score, metric: str) -> float:
@@ -153,7 +148,12 @@ def _in_tail(score: Score, metric: str) -> float:
 def scheduled_gain(arm: Arm, other: Arm, metric: str, comparisons: int = 1) -> Interval:
     """Return the mean difference of one measure under the full run's learning-rate schedule, corrected as `tail_gain` is."""
     differences = paired_differences(_under_schedule(arm), _under_schedule(other), metric)
-    return claim_interval(differences, _confidence_of_one_look(comparisons))
+    return _looked_at_once(differences, comparisons)
+
+
+def _looked_at_once(differences: Sequence[float] | FloatArray, comparisons: int) -> Interval:
+    pairs = len(differences)
+    return claim_interval(differences, corrected_confidence(pairs, comparisons, first=pairs, most=pairs))
 
 
 def _under_schedule(arm: Arm) -> Arm:
