@@ -1,25 +1,25 @@
-"""What stopping trials early saves and costs, on real runs.
+"""What stopping trials early saves and costs, on the trials of real searches.
 
-    python benchmarks/pruning.py runs/replay [--searches 2000]
+    python benchmarks/pruning.py runs/live [--searches 500]
 
-Reads run folders as `benchmarks/replay_runs.py` leaves them and trains nothing. First: how well the beginning of a run
-foretells the whole (Spearman over runs). Then: searches of 50 trials drawn from the runs, each trial stopped or not by a true
-prefix of its own run, against the trials told by then. The proposals are random, so what a sampler loses by stopped trials
-is not in it. Regret is the best value among the feasible trials of the 50 minus the best among those of them that reached
-the end; values and constraints are of single runs, as a search sees them.
+Reads the studies that `benchmarks/live_studies.py` leaves and trains nothing. First: how well the beginning of a trial
+foretells the whole (Spearman over the trials of a random search, the mean of such searches). Then: searches of 50 trials drawn
+from those of one random search, each trial stopped or not by a true prefix of its own run, against the trials told by then.
+Such proposals are random, so what a sampler loses by stopped trials is not in it. Last: guided searches trial by trial in
+their own order, as if each rule had been on; what the sampler would have proposed instead is not known. Regret is the best
+value among the feasible trials minus the best among those of them that reached the end; values and constraints are of
+single runs, as a search sees them.
 
-How to read it: searches share runs, so a table of few runs knows few best ones, and the testbed's best curricula lead from
-the beginning, which flatters the harsher rules; a curriculum that overtakes late is what they would lose. What is saved is
-a part of the search, itself half of a study's runs, and a guided search, whose trials soon beat their elders, stops fewer.
-Hence the default, none.
+How to read it: drawn searches share trials, so a table of few knows few best ones, and the testbed's best curricula lead
+from the beginning, which flatters the harsher rules; a curriculum that overtakes late is what they would lose. What is saved
+is a part of the search, itself half of a study's runs. Hence the default, none.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,22 +27,22 @@ from scipy.stats import spearmanr
 from setting import publish, table
 
 from curriculum.proxy.run import load_run
-from curriculum.search.objective import Reference, reference_of, score_run, search_value, violations
 from curriculum.search.pruning import WARM_UP, Elder, elders_of, limits, prefix_values
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
+from curriculum.search.trials import TrialRecord, read_trials
 from curriculum.units import keyed_seed
 
 TRIALS = 50
 SHARES = (0.25, 0.5, 0.75)
 WHOLE = ("search value", "time_general", "area", "final_margin")
+GUIDED, RANDOM = "tpe-then-gp", "random"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Played:
-    """A run: its prefixes' values by position (see `prefix_values`), their areas from the run's start, and its measures."""
+    """A trial: its prefixes' values by position (see `prefix_values`), their areas from the run's start, and its measures."""
 
-    exposure: str
     samples: int
     prefix: Mapping[int, float]
     area: Mapping[int, float]
@@ -50,30 +50,28 @@ class Played:
     is_feasible: bool
 
 
-def limits_of(study: Study, folders: Sequence[Path]) -> Reference:
-    """Return the constraints that the table's static runs set."""
-    results = [load_run(folder) for folder in folders if folder.name.startswith("fixed--1-")]
-    return reference_of([score_run(study, result) for result in results if result is not None])
-
-
-def load(study: Study, reference: Reference, folder: Path) -> Played | None:
-    """Return a run of the table, None if the folder holds no whole one."""
-    label = re.match(r"(fixed|free)-", folder.name)
-    result = load_run(folder) if label else None
-    if label is None or result is None:
+def load(study: Study, trial: TrialRecord) -> Played | None:
+    """Return a trial that reached its end, None of one that has no whole run."""
+    result = load_run(trial.run) if trial.run is not None and trial.value is not None else None
+    if result is None or trial.value is None:
         return None
     weights = {probe.family: probe.weight for probe in study.probes}
-    score = score_run(study, result)
-    whole = {name: score.metric(name) for name in WHOLE[1:]} | {"search value": search_value(study, score)}
     stops = [int(share * result.samples) for share in SHARES]
     return Played(
-        exposure=label[1],
         samples=result.samples,
         prefix=prefix_values(study, result.trajectory, result.samples),
         area={stop: result.trajectory.measures(start=0, stop=stop, weights=weights).area for stop in stops},
-        whole=whole,
-        is_feasible=max([0.0, *violations(study, score, reference).values()]) <= 0,
+        whole={name: trial.measures[name] for name in WHOLE[1:]} | {"search value": trial.value},
+        is_feasible=trial.feasible is True,
     )
+
+
+def searches_of(study: Study, runs: Path, exposure: str, method: str) -> Iterator[tuple[str, list[Played]]]:
+    """Yield the name and the trials, in their order, of each search by `method` in the folder."""
+    for folder in sorted(runs.glob(f"{study.name}-{exposure}-*-{method}")):
+        if (folder / "study.db").exists():
+            found = [load(replace(study, exposure=exposure), trial) for trial in read_trials(folder).trials]  # type: ignore[arg-type]
+            yield folder.name, [trial for trial in found if trial is not None]
 
 
 Rule = Callable[[Played, Sequence[tuple[Played, int | None]]], int | None]
@@ -138,54 +136,70 @@ def search(runs: Sequence[Played], rule: Rule, ahead: int) -> tuple[float, float
     )
 
 
-def foretelling(runs: Sequence[Played]) -> str:
-    """Return the table of rank correlations."""
+def foretelling(searches: Sequence[Sequence[Played]]) -> str:
+    """Return the table of rank correlations, each the mean over searches."""
     rows = []
     for name, prefix in (("search value from the burn-in", "prefix"), ("area from the start", "area")):
         for share in SHARES:
-            first = [getattr(run, prefix)[int(share * run.samples)] for run in runs]
-            found = [f"{spearmanr(first, [run.whole[measure] for run in runs]).statistic:+.2f}" for measure in WHOLE]
-            rows.append([f"{name}, {share:.0%}", *found])
+            found = [correlations(trials, prefix, share) for trials in searches]
+            rows.append([f"{name}, {share:.0%}", *(f"{value:+.2f}" for value in np.mean(found, axis=0))])
     return table(["prefix", *WHOLE], rows)
 
 
-def costs(runs: Sequence[Played], searches: int, ahead: int) -> str:
-    """Return the table of what each rule saves and costs."""
-    spread = float(np.std([run.whole["search value"] for run in runs]))
+def correlations(trials: Sequence[Played], prefix: str, share: float) -> list[float]:
+    """Return the rank correlation of a prefix with each measure of the whole run."""
+    first = [getattr(trial, prefix)[int(share * trial.samples)] for trial in trials]
+    return [float(spearmanr(first, [trial.whole[measure] for trial in trials]).statistic) for measure in WHOLE]
+
+
+def costs(found: Sequence[Sequence[Played]], searches: int, ahead: int) -> str:
+    """Return the table of what each rule saves and costs where `searches` searches are drawn from each of those found."""
     rows = []
     for name, rule in RULES.items():
-        found = []
-        for number in range(searches):
-            order = np.random.default_rng(keyed_seed("pruned search", number)).permutation(len(runs))[:TRIALS]
-            found.append(search([runs[index] for index in order], rule, ahead))
-        used, stopped, regret = np.mean(found, axis=0)
-        lost = np.mean([regret > 0 for _, _, regret in found])
-        error = np.std([regret for *_, regret in found]) / np.sqrt(searches)
-        rows.append(
-            [name, f"{used:.2f}", f"{stopped:.0%}", f"{regret:.4f} +- {error:.4f}", f"{regret / spread:.3f}", f"{lost:.1%}"]
-        )
+        drawn = []
+        for which, trials in enumerate(found):
+            spread = float(np.std([trial.whole["search value"] for trial in trials]))
+            for number in range(searches):
+                order = np.random.default_rng(keyed_seed("pruned search", which, number)).permutation(len(trials))[:TRIALS]
+                used, stopped, regret = search([trials[index] for index in order], rule, ahead)
+                drawn.append((used, stopped, regret, regret / spread, regret > 0))
+        used, stopped, regret, shares, lost = np.mean(drawn, axis=0)
+        rows.append([name, f"{used:.2f}", f"{stopped:.0%}", f"{regret:.4f}", f"{shares:.3f}", f"{lost:.1%}"])
     header = ["rule", "compute", "trials stopped", "regret", "regret in sd of trials", "searches that lost their best"]
     return table(header, rows)
+
+
+def guided(found: Sequence[tuple[str, Sequence[Played]]], ahead: int) -> str:
+    """Return the table of what each rule would have stopped of searches as they were."""
+    rows = []
+    for name, trials in found:
+        for label, rule in RULES.items():
+            used, stopped, regret = search(trials, rule, ahead)
+            rows.append([name, label, f"{used:.2f}", f"{stopped:.0%}", f"{regret:.4f}"])
+    return table(["search", "rule", "compute", "trials stopped", "regret"], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--searches", type=int, default=2000)
+    parser.add_argument("--searches", type=int, default=500)
     arguments = parser.parse_args()
     study = load_study()
-    folders = sorted(arguments.runs.iterdir())
-    reference = limits_of(study, folders)
-    found = [load(study, reference, folder) for folder in folders]
     parts = [(__doc__ or "").split("\n\n", 2)[2].strip()]
     for exposure in ("fixed", "free"):
-        runs = [run for run in found if run is not None and run.exposure == exposure]
+        found = [trials for _, trials in searches_of(study, arguments.runs, exposure, RANDOM)]
+        if not found:
+            continue
+        every = [trial for trials in found for trial in trials]
+        feasible = sum(trial.is_feasible for trial in every)
         parts += [
-            f"## Exposure {exposure}: {len(runs)} runs, {sum(run.is_feasible for run in runs)} of them feasible",
+            f"## Exposure {exposure}: {len(every)} trials of random searches ({len(found)}), {feasible} of them feasible",
             "Rank correlation of a prefix's value with the whole run's measures:",
-            foretelling(runs),
-            f"{arguments.searches:,} searches of {min(TRIALS, len(runs))} trials; compute 1.00 is every trial to its end:",
-            costs(runs, arguments.searches, study.search.ahead),
+            foretelling(found),
+            f"Searches of {TRIALS} trials, {arguments.searches:,} drawn from each; compute 1.00 is every trial to its end:",
+            costs(found, arguments.searches, study.search.ahead),
+            "Guided searches as they were:",
+            guided(list(searches_of(study, arguments.runs, exposure, GUIDED)), study.search.ahead),
         ]
     publish(Path(__file__).with_suffix(".md"), "Stopping trials early", parts)
 

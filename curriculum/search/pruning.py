@@ -57,7 +57,7 @@ def prefix_values(study: Study, trajectory: Trajectory, samples: int) -> dict[in
     """Return what the sampler would see of every prefix of a run, by the position where it ends, in samples.
 
     A prefix begins where the burn-in ends, as the whole run's value does: with what comes before, it foretells less (rank
-    correlation at a quarter of the run .6 against .7). `trajectory` may be that of an unfinished run of `samples` samples.
+    correlation at a quarter of the run .4 against .6). `trajectory` may be that of an unfinished run of `samples` samples.
     """
     weights = {probe.family: probe.weight for probe in study.probes}
     start = ceil(study.objective.burn_in * samples)
