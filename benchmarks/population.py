@@ -1,7 +1,7 @@
 """Runs per hour: one by one, and in populations trained as one computation.
 
     python benchmarks/population.py                     one core: one by one against populations of 2, 8, 32
-    python benchmarks/population.py --variants          one core: 8 as they are, in bfloat16, and compiled
+    python benchmarks/population.py --variants          one core: single runs and 8, in bfloat16 and compiled
     python benchmarks/population.py --device cuda       a GPU: populations of 1 against 8, 64, 512
 
 Idea: the default study's proxy and recipe, in runs of a quarter of the length with a quarter of the readings, so that steps and
@@ -28,6 +28,7 @@ from setting import publish, spread, table
 
 from curriculum.proxy.population import train_population
 from curriculum.proxy.population_training import Computing
+from curriculum.proxy.recipe import Precision
 from curriculum.proxy.run import RunRequest, perform
 from curriculum.search import controls
 from curriculum.search.study import Study
@@ -40,10 +41,10 @@ BIG = 32  # populations that are not trained for warming up
 ALONE = 4  # runs of a round that are done one by one
 
 
-def requests(study: Study, first: int, size: int) -> list[RunRequest]:
+def requests(study: Study, first: int, size: int, precision: Precision) -> list[RunRequest]:
     """Return `size` runs of static mixes, their seeds from `first`."""
     mix = study.mix("static", controls.static(study.shares({})))
-    recipe = replace(study.recipe, readings=study.recipe.readings // SHORTER)
+    recipe = replace(study.recipe, readings=study.recipe.readings // SHORTER, precision=precision)
     return [
         RunRequest(
             label="b", mix=mix, seed=first + number, samples=study.samples // SHORTER, recipe=recipe, probes=study.probes
@@ -52,14 +53,14 @@ def requests(study: Study, first: int, size: int) -> list[RunRequest]:
     ]
 
 
-def seconds_a_run(study: Study, first: int, size: int, computing: Computing) -> float:
-    """Return what one run of a population of `size` takes; size 0 means `perform`, one by one."""
-    clock: Callable[[], float] = process_time if computing.device == "cpu" else monotonic
-    asked = requests(study, first, size or ALONE)
+def seconds_a_run(study: Study, first: int, contender: Contender) -> float:
+    """Return what one run of a contender takes."""
+    clock: Callable[[], float] = process_time if contender.computing.device == "cpu" else monotonic
+    asked = requests(study, first, contender.size or ALONE, contender.precision)
     with TemporaryDirectory() as folder:
         started = clock()
-        if size:
-            failures = train_population(asked, Path(folder), computing=computing)
+        if contender.size:
+            failures = train_population(asked, Path(folder), computing=contender.computing)
             assert not any(failures), failures
         else:
             for request in asked:
@@ -73,20 +74,22 @@ class Contender:
 
     size: int
     computing: Computing
+    precision: Precision = "float32"
 
     def __str__(self) -> str:
         name = f"{self.size}" if self.size else "one by one"
-        name += ", bfloat16" if self.computing.bf16 else ""
+        name += ", bfloat16" if self.precision == "bfloat16" else ""
         return name + (f", compiled ({self.computing.compiler})" if self.computing.compiler else "")
 
 
 def contenders(sizes: Sequence[int], device: str, *, variants: bool) -> list[Contender]:
-    """Return populations of all sizes, and `variants` of the second, which is the first that is a population."""
+    """Return populations of all sizes, and variants of the first two: single runs, and the smallest population."""
     plain = Computing(device=device)
     found = [Contender(size=size, computing=plain) for size in sizes]
     if variants:
         found += [
-            Contender(size=sizes[1], computing=replace(plain, **each)) for each in ({"bf16": True}, {"compiler": "inductor"})
+            *(Contender(size=size, computing=plain, precision="bfloat16") for size in sizes[:2]),
+            Contender(size=sizes[1], computing=replace(plain, compiler="inductor")),
         ]
     return found
 
@@ -119,10 +122,10 @@ def main() -> None:
     }
     for contender in taken:  # data and caches, and what is compiled
         if contender.size < BIG:
-            seconds_a_run(study, next(seeds), contender.size, contender.computing)
+            seconds_a_run(study, next(seeds), contender)
     for _ in range(arguments.rounds):
         for contender, seconds in taken.items():
-            seconds.append(seconds_a_run(study, next(seeds), contender.size, contender.computing))
+            seconds.append(seconds_a_run(study, next(seeds), contender))
     unit = "processor seconds of one thread" if arguments.device == "cpu" else "seconds"
     text = (
         f"Default study, width {study.recipe.width}, {study.recipe.steps(study.samples)} steps of {study.recipe.batch}, "

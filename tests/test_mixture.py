@@ -22,7 +22,7 @@ from curriculum.proxy.checkpoint import load_proxy
 from curriculum.proxy.feed import Batch
 from curriculum.proxy.mixture import Mixture, balance_loss, recorded_routing
 from curriculum.proxy.model import ModelShape, Proxy
-from curriculum.proxy.recipe import Recipe
+from curriculum.proxy.recipe import Precision, Recipe
 from curriculum.proxy.run import RunRequest, perform
 from curriculum.search.study_file import default_study, load_study
 
@@ -320,9 +320,9 @@ def test_a_run_of_a_mixture_is_the_same_to_the_bit_and_its_checkpoint_opens(
     stated: list[float] = []
     original = training.training_loss
 
-    def spy(model: Proxy, batch: Batch, *, balance: float) -> Tensor:
+    def spy(model: Proxy, batch: Batch, *, balance: float, precision: Precision) -> Tensor:
         stated.append(balance)
-        return original(model, batch, balance=balance)
+        return original(model, batch, balance=balance, precision=precision)
 
     monkeypatch.setattr(training, "training_loss", spy)
     first, second = (perform(request, tmp_path / name, keep=2) for name in ("a", "b"))

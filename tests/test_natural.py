@@ -298,10 +298,17 @@ def test_the_families_of_the_preparation_are_all_there_are() -> None:
     assert set(study.streams) == set(prepare.DOMAINS)
 
 
+def settings_of(name: str) -> list[str]:
+    return [line for line in (ROOT / f"search/{name}.yaml").read_text().splitlines() if not line.startswith("#")]
+
+
 def test_the_free_study_is_the_other_but_for_its_name_and_exposure() -> None:
-    fixed, free = (
-        [line for line in (ROOT / f"search/{name}.yaml").read_text().splitlines() if not line.startswith("#")]
-        for name in ("natural", "natural-free")
-    )
-    differ = [pair for pair in zip(fixed, free, strict=True) if pair[0] != pair[1]]
+    differ = [pair for pair in zip(settings_of("natural"), settings_of("natural-free"), strict=True) if pair[0] != pair[1]]
     assert differ == [("name: natural", "name: natural-free"), ("exposure: fixed", "exposure: free")]
+
+
+def test_the_coarse_study_is_the_other_but_for_its_name_and_precision() -> None:
+    coarse = settings_of("natural-bfloat16")
+    coarse.remove("  precision: bfloat16")
+    differ = [pair for pair in zip(settings_of("natural"), coarse, strict=True) if pair[0] != pair[1]]
+    assert differ == [("name: natural", "name: natural-bfloat16")]

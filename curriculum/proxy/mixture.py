@@ -29,7 +29,7 @@ class Router(nn.Linear):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return (..., experts), each row of sum 1, from `hidden` (..., width)."""
-        return functional.softmax(super().forward(hidden), dim=-1)
+        return functional.softmax(super().forward(hidden), dim=-1, dtype=hidden.dtype)  # float32 beside bfloat16 products too
 
 
 class Mixture(nn.Module):

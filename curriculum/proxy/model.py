@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from curriculum.errors import UserError
 from curriculum.proxy.mixture import Mixture, recorded_routing, router_rows
+from curriculum.proxy.precision import attend
 from curriculum.proxy.recipe import ACTIVE_EXPERTS, check_experts
 
 _EMBEDDING_SCALE = 0.03  # look-up reaches a margin of .8 after 100 steps; at .1 after 150, at .3 after 200, at 1.0 after 250
@@ -75,7 +76,7 @@ class Attention(nn.Module):
         """
         query, key, value = self._split(hidden, positions)
         key = key + self.smear * functional.pad(key[:, :, :-1], (0, 0, 1, 0))
-        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        read = attend(query, key, value, mask)
         return cast(Tensor, self.output(read.transpose(1, 2).flatten(2)))
 
     def _split(self, hidden: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

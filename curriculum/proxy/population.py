@@ -20,7 +20,7 @@ from curriculum.proxy.population_training import Computing, Member, train_togeth
 from curriculum.proxy.run import RECORD, RunRequest, load_run, measured, questions, write_run
 from curriculum.proxy.training import Progress
 
-_SHARED = ("model", "layers", "width", "heads", "context", "batch", "optimizer", "readings")
+_SHARED = ("model", "layers", "width", "heads", "context", "batch", "optimizer", "readings", "precision")
 
 
 def train_population(

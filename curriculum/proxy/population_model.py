@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from curriculum.errors import UserError
 from curriculum.proxy.model import ModelShape, Proxy
+from curriculum.proxy.precision import attend
 
 
 class ProxyStack:
@@ -96,7 +97,7 @@ class ProxyStack:
             key, value = self._heads(_linear(hidden, joint[:, width:]), 2)
         before = functional.pad(key[:, :, :-1], (0, 0, 1, 0)).unflatten(0, (members, batch))
         key = key + (self.weights[f"{name}.smear"][:, None] * before).flatten(0, 1)
-        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        read = attend(query, key, value, mask)
         read = read.transpose(1, 2).reshape(members, batch, -1, heads * query.shape[-1])
         return _linear(read, self.weights[f"{name}.output.weight"])
 

@@ -26,6 +26,7 @@ from curriculum.proxy.feed import Batch, batches, heldout_batches, vocabulary_of
 from curriculum.proxy.population_checkpoint import load_population, save_population
 from curriculum.proxy.population_model import ProxyStack, asked_columns, stack_losses
 from curriculum.proxy.population_readings import Questions, read_members
+from curriculum.proxy.precision import products_in
 from curriculum.proxy.recipe import Recipe
 from curriculum.proxy.start import check_start
 from curriculum.proxy.training import Progress, context_of, diverged, first_model, losses_due, one_thread
@@ -38,13 +39,11 @@ _CHECKPOINT_SECONDS = 60.0
 class Computing:
     """Where and how a population is computed.
 
-    `device` is torch's name of it. `bf16` computes products in bfloat16 while training (weights, optimizer and readings stay
-    float32). `compiler` names a backend of `torch.compile`, such as "inductor": it takes a minute, and then starts fewer
-    operations. Only the plain settings on a CPU give the single run's numbers up to rounding.
+    `device` is torch's name of it. `compiler` names a backend of `torch.compile`, such as "inductor": it takes a minute, and
+    then starts fewer operations. Only the plain settings on a CPU give the single run's numbers up to rounding.
     """
 
     device: str = "cpu"
-    bf16: bool = False
     compiler: str | None = None
 
 
@@ -182,7 +181,7 @@ class _Loop:
     def _step(self, parts: Sequence[Batch]) -> None:
         tokens, targets = torch.stack([part.tokens for part in parts]), torch.stack([part.targets for part in parts])
         columns = asked_columns(targets)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.computing.bf16):
+        with products_in(self.recipe.precision, self.device):
             losses = self.losses(self.stack, self._moved(tokens), self._moved(targets), self._moved(columns))
         fresh = ~torch.isfinite(losses.detach()) & (self.bad_position < 0)  # looked at after the stretch: no waiting for a GPU
         self.bad_position = torch.where(fresh, self.position, self.bad_position)

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from curriculum.errors import UserError
 
 RateSchedule = Literal["constant", "cosine", "wsd"]
+Precision = Literal["float32", "bfloat16"]
 _WARM_UP = 0.05  # of the run, under cosine and wsd
 _WSD_DECAY = 0.2  # the last part of the run, over which wsd goes to zero
 _COSINE_FLOOR = 0.1  # of the peak rate
@@ -31,6 +32,7 @@ class Recipe:
 
     `experts` above 0 makes each MLP a mixture of that many, of which `active_experts` compute a token; `balance` is what the
     load-balancing loss counts beside the cross-entropy, in training alone: no loss that is reported contains it.
+    `precision` is that of matrix products in training; all that is kept or read is float32 (see `precision`).
     `start` names a checkpoint folder to continue from (weights only; the optimizer starts afresh), None is from scratch.
     """
 
@@ -50,6 +52,7 @@ class Recipe:
     experts: int = 0
     active_experts: int = ACTIVE_EXPERTS
     balance: float = _BALANCE
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "batch", "readings"):
@@ -61,6 +64,8 @@ class Recipe:
             raise UserError(f"proxy: wanted a learning_rate above 0, got {self.learning_rate}")
         if self.schedule not in get_args(RateSchedule):
             raise UserError(f"proxy: wanted schedule constant, cosine or wsd, got {self.schedule!r}")
+        if self.precision not in get_args(Precision):
+            raise UserError(f"proxy: wanted precision float32 or bfloat16, got {self.precision!r}")
         check_experts(self.experts, self.active_experts)
         if not (math.isfinite(self.balance) and self.balance >= 0):
             raise UserError(f"proxy: wanted a balance of at least 0, got {self.balance}")

@@ -280,7 +280,7 @@ def _timed_parts(parts: RunParts, recipe: Recipe, clock: _Clock, step: float) ->
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, fused=True)
 
     def train() -> None:
-        loss = training_loss(model, parts.batch, balance=recipe.balance)
+        loss = training_loss(model, parts.batch, balance=recipe.balance, precision=recipe.precision)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -27,7 +27,8 @@ from curriculum.proxy.encoding import tokenizer_of
 from curriculum.proxy.feed import Batch, batches, heldout_batches, vocabulary_of
 from curriculum.proxy.mixture import balance_loss, recorded_routing
 from curriculum.proxy.model import ModelShape, Proxy
-from curriculum.proxy.recipe import Recipe
+from curriculum.proxy.precision import products_in
+from curriculum.proxy.recipe import Precision, Recipe
 from curriculum.proxy.start import check_start
 from curriculum.proxy.stopping import StopRule
 from curriculum.streaming import StreamingDataset
@@ -208,7 +209,7 @@ class _Loop:
         rate = self.recipe.rate(self.position // self.recipe.batch, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = training_loss(self.model, batch, balance=self.recipe.balance)
+        loss = training_loss(self.model, batch, balance=self.recipe.balance, precision=self.recipe.precision)
         if not torch.isfinite(loss):
             raise RunError(diverged(loss.item(), self.position, self.recipe))
         self.optimizer.zero_grad(set_to_none=True)
@@ -269,16 +270,17 @@ def next_token_loss(model: Proxy, batch: Batch) -> Tensor:
     return (each * counted.flatten()).sum() / counted.sum()
 
 
-def training_loss(model: Proxy, batch: Batch, *, balance: float) -> Tensor:
+def training_loss(model: Proxy, batch: Batch, *, balance: float, precision: Precision = "float32") -> Tensor:
     """Return what is minimised: the cross-entropy in nats, and for a mixture of experts `balance` times its balance loss.
 
     That is taken over the tokens each layer computes: in the last one, those whose next token is a target.
     """
-    if not (model.shape.experts and balance):
-        return next_token_loss(model, batch)
-    with recorded_routing(model) as routing:
-        loss = next_token_loss(model, batch)
-    return loss + balance * balance_loss(routing, model.shape.active_experts)
+    with products_in(precision, batch.tokens.device):
+        if not (model.shape.experts and balance):
+            return next_token_loss(model, batch)
+        with recorded_routing(model) as routing:
+            loss = next_token_loss(model, batch)
+        return loss + balance * balance_loss(routing, model.shape.active_experts)
 
 
 def _mean_loss(model: Proxy, batch: Batch) -> float:

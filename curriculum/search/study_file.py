@@ -237,6 +237,7 @@ _RECIPE: dict[str, Any] = {
     "experts": lambda node: node.count(),
     "active_experts": lambda node: node.count(1),
     "balance": lambda node: float(node.decimal()),
+    "precision": lambda node: node.choice(("float32", "bfloat16")),
 }
 
 

@@ -1,6 +1,6 @@
 """Everything that `search/natural.yaml` needs: real texts, one tokenizer, packed streams, probe items, and a capable start.
 
-    python examples/natural/prepare.py [--size study,1M,...] [--data FOLDER]
+    python examples/natural/prepare.py [--size study,1M,...] [--precision bfloat16] [--data FOLDER]
 
 Every step recognises what is done, so running it again costs seconds. What was made lies in the data folder, which git
 ignores: `packages/`, `text/`, `tokenizer.json`, `streams/DOMAIN/`, `probes/FAMILY-LEVEL[-control].jsonl`, `practice/` and
@@ -17,8 +17,10 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from filecmp import cmp
 from pathlib import Path
+from typing import get_args
 
 for library in ("OMP", "OPENBLAS", "MKL"):  # before numpy: a proxy this small is slower on more threads
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
@@ -31,7 +33,7 @@ from text_items import make_items  # noqa: E402
 
 from curriculum.errors import CurriculumError  # noqa: E402
 from curriculum.probe.specification import ProbeSpecification  # noqa: E402
-from curriculum.proxy.recipe import Recipe  # noqa: E402
+from curriculum.proxy.recipe import Precision, Recipe  # noqa: E402
 from curriculum.proxy.run import RunResult  # noqa: E402
 from curriculum.proxy.sizes import Size, parse_sizes, resized  # noqa: E402
 
@@ -73,10 +75,16 @@ def specifications(data: Path, items: int) -> tuple[ProbeSpecification, ...]:
 
 
 def prepare_start(
-    data: Path, streams: Mapping[str, Path], size: Size, *, samples: int = START_SAMPLES, items: int = 64
+    data: Path,
+    streams: Mapping[str, Path],
+    size: Size,
+    *,
+    samples: int = START_SAMPLES,
+    items: int = 64,
+    precision: Precision = "float32",
 ) -> Path:
     """Make the start of one size, unless it is there; return its folder."""
-    recipe = resized(RECIPE, size)
+    recipe = replace(resized(RECIPE, size), precision=precision)
     _say(f"start of size {size.name}: {recipe.layers} layers, width {recipe.width}, learning rate {recipe.learning_rate}")
     began = time.monotonic()
     probes, source = specifications(data, items), make_practice(data / "practice", streams)
@@ -133,6 +141,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Real texts, streams, probe items and capable starts for search/natural.yaml.")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--size", default="study", help="sizes of proxies, as `curriculum ladder --sizes` names them")
+    parser.add_argument("--precision", default="float32", choices=get_args(Precision), help="of products while a start is made")
     parser.add_argument("--data-only", action="store_true", help="no start: texts, streams and probe items")
     arguments = parser.parse_args()
     data = arguments.data.absolute()
@@ -140,7 +149,7 @@ def main() -> int:
         sizes = parse_sizes(arguments.size)
         streams = prepare_data(data)
         for size in () if arguments.data_only else sizes:
-            print(f"size {size.name}\n{gate(prepare_start(data, streams, size))}")
+            print(f"size {size.name}\n{gate(prepare_start(data, streams, size, precision=arguments.precision))}")
     except CurriculumError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
