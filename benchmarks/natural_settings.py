@@ -1,0 +1,164 @@
+"""On real text: does the window's length change what order does, and does a decaying learning rate waste what comes last?
+
+    python examples/natural/prepare.py
+    python benchmarks/natural_settings.py [--seeds 5] [--runs FOLDER] [--report-only]
+
+Beside the factors of benchmarks/natural_factors.py, with its curricula on `search/natural.yaml`: static, hold-then-low
+(favoured domains early) and the same backwards (late). Windows: the same samples a domain, drawn in windows of 1, 64 (the
+default) and 512 samples, so that a stretch of a run holds anything from single samples to whole books; the last quarter is
+alike for all. Schedules: a constant rate, cosine to a tenth, and warm-up-stable-decay to zero over the last fifth, without an
+equal end, as a full run would play it. A quality-ascending order under strong decay is said to waste its data: then what the
+late order gains in loss of the favoured domains is less the more the rate has decayed. Differences are paired by seed, with
+95 % t intervals. Finished runs are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import natural_factors as factors
+import numpy as np
+from scipy.stats import t as student
+from setting import publish, table
+
+from curriculum.mix import Order
+from curriculum.proxy.recipe import RateSchedule
+from curriculum.proxy.run import RunRequest, RunResult, perform
+from curriculum.search import controls
+from curriculum.search.study import Study
+from curriculum.search.study_file import load_study
+
+ARMS = ("static", "hold-then-low", "reversed")
+WINDOWS = (1, 64, 512)
+SCHEDULES: tuple[RateSchedule, ...] = ("constant", "cosine", "wsd")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """An arm under a window's length, or under a schedule without the common tail (`window` None)."""
+
+    arm: str
+    seed: int
+    window: int | None = None
+    schedule: RateSchedule = "constant"
+
+
+def settings(seeds: int) -> list[Setting]:
+    """Return all runs, seed by seed, so that an early stop leaves whole seeds."""
+    return [
+        one
+        for seed in range(seeds)
+        for arm in ARMS
+        for one in (
+            *(Setting(arm=arm, seed=seed, window=window) for window in WINDOWS),
+            *(Setting(arm=arm, seed=seed, schedule=schedule) for schedule in SCHEDULES),
+        )
+    ]
+
+
+def request_of(study: Study, one: Setting) -> RunRequest:
+    """Return the run of a setting."""
+    request = factors.request_of(study, factors.Cell(arm=one.arm, seed=one.seed))
+    if one.window is not None:
+        order = Order(window=one.window)
+        streams = {name: replace(stream, order=order) for name, stream in request.mix.streams.items()}
+        return replace(request, label=f"window-{one.arm}", mix=replace(request.mix, streams=streams))
+    mix = replace(request.mix, phases=without_tail(study, one.arm))
+    return replace(request, label=f"schedule-{one.arm}", mix=mix, recipe=replace(request.recipe, schedule=one.schedule))
+
+
+def without_tail(study: Study, arm: str) -> tuple[controls.Phase, ...]:
+    """Return an arm's schedule over the whole run."""
+    shares = study.shares({})
+    if arm == "static":
+        return controls.static(shares)
+    hold = controls.hand_made("hold-then-low", shares, study.favour)
+    return hold if arm == "hold-then-low" else controls.reversed_in_time(hold)
+
+
+def measures(study: Study, one: Setting, run: RunResult) -> dict[str, float]:
+    """Return what is compared: margins at the end of the body or of the run, and losses at the end."""
+    tail = factors.TAIL if one.window is not None else 0
+    stop = int(run.samples * (1 - tail))
+    at = run.trajectory.by_probe(start=int(factors.BURN_IN * stop), stop=stop)
+    of_family = [
+        np.mean([value.final_margin for name, value in at.items() if factors.family_of(name) == family])
+        for family in dict.fromkeys(map(factors.family_of, at))
+    ]
+    losses = run.final_loss()
+    favoured = [losses[name] for name in study.favour]
+    return {
+        "final margin": float(np.mean(of_family)),
+        "final margin, induction": float(np.mean([v.final_margin for name, v in at.items() if name.startswith("induction")])),
+        "loss": float(np.mean(list(losses.values()))),
+        "loss of favoured": float(np.mean(favoured)),
+        "loss of others": float(np.mean([loss for name, loss in losses.items() if name not in study.favour])),
+    }
+
+
+def report(study: Study, found: Mapping[Setting, RunResult]) -> Iterator[str]:
+    """Yield the parts of the document."""
+    values = {one: measures(study, one, run) for one, run in found.items()}
+    yield f"{len(found)} runs of `search/natural.yaml`, {study.samples:,} samples each; favoured: {', '.join(study.favour)}."
+    windows = {f"{window}": {one: each for one, each in values.items() if one.window == window} for window in WINDOWS}
+    yield "## Window length (margins before the common last quarter, losses after it)"
+    yield table(*rows("window, samples", windows))
+    schedules = {
+        schedule: {one: each for one, each in values.items() if one.window is None and one.schedule == schedule}
+        for schedule in SCHEDULES
+    }
+    yield "## Learning-rate schedule (no common tail)"
+    yield table(*rows("schedule", schedules))
+
+
+def rows(label: str, groups: Mapping[str, Mapping[Setting, Mapping[str, float]]]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and rows: static as it is, then early and late against it, by measure."""
+    names = list(next(iter(next(iter(groups.values())).values())))
+    header = [label, "measure", "static (sd over seeds)", "early - static", "late - static", "late - early"]
+    found = []
+    for group, values in groups.items():
+        for name in names:
+            of_arm = {arm: {one.seed: each[name] for one, each in values.items() if one.arm == arm} for arm in ARMS}
+            seeds = sorted(set.intersection(*(set(of_seed) for of_seed in of_arm.values())))
+            static, early, late = (np.asarray([of_arm[arm][seed] for seed in seeds]) for arm in ARMS)
+            plain = f"{static.mean():.3f} ({static.std(ddof=1):.3f})"
+            found.append([group, name, plain, *(interval(each) for each in (early - static, late - static, late - early))])
+    return header, found
+
+
+def interval(differences: np.ndarray) -> str:
+    """Return a mean with its 95 % t interval."""
+    half = student.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / np.sqrt(len(differences))
+    mean = differences.mean()
+    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
+
+
+def train_all(study: Study, asked: Sequence[Setting], runs: Path) -> None:
+    """Do every run that is not done."""
+    for number, one in enumerate(asked, start=1):
+        result = perform(request_of(study, one), runs)
+        print(f"{number} of {len(asked)}: {one}, {result.seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Do what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--runs", type=Path, default=factors.ROOT / "examples/natural/data/runs/settings")
+    parser.add_argument("--report-only", action="store_true")
+    arguments = parser.parse_args()
+    study = load_study(factors.STUDY)
+    asked = settings(arguments.seeds)
+    if not arguments.report_only:
+        train_all(study, asked, arguments.runs)
+    found = {one: run for one in asked if (run := factors.finished(request_of(study, one), arguments.runs)) is not None}
+    parts = [(__doc__ or "").split("\n\n", 2)[2].strip(), *report(study, found)]
+    publish(Path(__file__).with_suffix(".md"), "Window length and learning-rate schedule on natural text", parts)
+
+
+if __name__ == "__main__":
+    main()
