@@ -255,6 +255,7 @@ def test_a_failure_before_the_checkpoint_is_remembered(tmp_path: Path, monkeypat
         ({"recipe": replace(RECIPE, readings=2)}, "must share model, layers, width"),
         ({"samples": 256}, "must share"),
         ({"draw": PROOF_DRAW}, "must share"),
+        ({"recipe": replace(RECIPE, precision="bfloat16")}, "must share"),
         ({"stop": StopRule(limits=((256, 0.0),), metric="area", start=0, weights={})}, "none can end early"),
         ({"probes": PROBES[:1]}, "must share"),
         (

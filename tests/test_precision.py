@@ -20,9 +20,11 @@ from curriculum.proxy import training
 from curriculum.proxy.answers import ProxyAnswers
 from curriculum.proxy.checkpoint import load_proxy
 from curriculum.proxy.model import ModelShape, Proxy
+from curriculum.proxy.population import train_population
 from curriculum.proxy.precision import attend, products_in
-from curriculum.proxy.recipe import Recipe
+from curriculum.proxy.recipe import Precision, Recipe
 from curriculum.proxy.run import RunRequest, RunResult, perform
+from curriculum.proxy.throughput import run_parts, timed_seconds
 from curriculum.search.study_file import load_study
 
 RECIPE = Recipe(layers=2, width=32, heads=2, batch=16, readings=4)
@@ -84,6 +86,36 @@ def test_attention_on_a_cpu_is_computed_in_float32(monkeypatch: pytest.MonkeyPat
     with products_in("bfloat16", torch.device("cpu")):
         logits = model(torch.zeros(2, 12, dtype=torch.int64))
     assert logits.dtype is torch.bfloat16 and asked == [torch.float32] * 2
+
+
+def test_members_of_a_population_are_attended_to_in_float32_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[torch.dtype] = []
+    original = functional.scaled_dot_product_attention
+
+    def spy(*rows: torch.Tensor, attn_mask: torch.Tensor) -> torch.Tensor:
+        read = original(*rows, attn_mask=attn_mask)
+        asked.append(read.dtype)
+        return read
+
+    monkeypatch.setattr(precisions.functional, "scaled_dot_product_attention", spy)
+    first = request(replace(RECIPE, precision="bfloat16"))
+    assert train_population([first, replace(first, seed=2)], tmp_path) == [None, None]
+    assert set(asked) == {torch.float32}
+
+
+def test_a_plan_times_steps_in_the_precision_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    original = training.training_loss
+
+    def spy(model: Proxy, batch: training.Batch, *, balance: float, precision: Precision) -> torch.Tensor:
+        asked.append(precision)
+        return original(model, batch, balance=balance, precision=precision)
+
+    monkeypatch.setattr(training, "training_loss", spy)
+    monkeypatch.setattr("curriculum.proxy.throughput._TIMED_SECONDS", 0.01)
+    coarse = request(replace(RECIPE, precision="bfloat16"))
+    timed_seconds(run_parts(coarse), [coarse.recipe])
+    assert set(asked) == {"bfloat16"}
 
 
 def test_attention_in_float32_or_double_is_left_as_it_is() -> None:
