@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from curriculum.cli import main
+from curriculum.commands.search import search as run_search
+from curriculum.errors import UserError
 
 STUDY = """\
 version: 1
@@ -127,8 +129,20 @@ def test_a_damaged_database_is_told_in_words_and_can_be_moved_away(
     assert search(tmp_path, monkeypatch) in (1, 2)
     said = capfd.readouterr().err
     assert said.count("error:") == 1 and "study.db" in said and "Traceback" not in said, said
+    assert "move it away" in said and "make room" not in said
     for path in tmp_path.glob("runs/tiny/study.db*"):
         path.unlink()
     assert search(tmp_path, monkeypatch) == 0
     assert found(tmp_path) == found(reference)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/tiny/*/run.json")} == before
+
+
+@pytest.mark.parametrize("option", ["out", "runs"])
+def test_a_file_where_a_folder_is_wanted_is_said_before_anything_is_trained(option: str, tmp_path: Path) -> None:
+    study, file = tmp_path / "study.yaml", tmp_path / "file"
+    study.write_text(STUDY)
+    file.write_text("")
+    places = {"runs": tmp_path / "runs", "out": tmp_path / "mixes"} | {option: file}
+    with pytest.raises(UserError, match=f"--{option}: wanted a folder, got {file}, which is a file"):
+        run_search(study, budget=1, **places)
+    assert not (tmp_path / "runs").exists()

@@ -139,6 +139,13 @@ def test_the_share_of_favoured_data_in_the_last_quarter_is_counted_from_the_plan
     assert favoured_late([mix], SIZES, []) is None
 
 
+def test_the_distance_of_the_last_quarter_is_counted_from_the_plan(path: Path, study: Study) -> None:
+    found = made(study, path).distances()
+    assert found["static"] == 0
+    down = 0.5 - (0.9 - 0.8 * 7 / 8)  # of the favoured ones together, which the others have more
+    assert found["ramp-down"] == found["ramp-up"] == pytest.approx(2 * down)
+
+
 def test_what_starts_cost_is_told_beside_the_plan(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start = path.parent / "start"
     start.mkdir()
@@ -231,7 +238,8 @@ def test_the_smaller_size_is_the_one_of_fewer_parameters(tailed: Path) -> None:
 def test_words_name_counting_saturation_and_regrets_interval(tailed: Path) -> None:
     document = json.loads((tailed / "ladder.json").read_text())
     assert "counting alone: share of favoured data in the last quarter" in ladder_markdown(document)
-    assert "(arith, icl) in the last quarter of what comes before the common tail" in ladder_markdown(document)
+    said = ladder_markdown(document)
+    assert "share of favoured data (arith, icl), and" in said and "quarter of what comes before the common tail" in said
     document["saturation"]["10k"]["area"] = {"alike": 96, "runs": 120}
     document["saturation"]["study"]["area"] = {"alike": 60, "runs": 120}
     of = document["pairs"][0]["measures"]["area"]
@@ -244,7 +252,9 @@ def test_words_name_counting_saturation_and_regrets_interval(tailed: Path) -> No
     assert "| +0.45 [-0.19, +0.94] | +0.41 [-0.07, +0.78] |" in row
     of |= {"picks_differ": 0, "regret": 0.0, "regret_low": None}
     assert "| 0.0000 (one pick) |" in ladder_markdown(document)
-    assert "nothing to count" in ladder_markdown({**document, "counting": None})
+    assert "favoured data (" not in ladder_markdown({**document, "counting": None})
+    of |= {"picks_differ": 2}
+    assert "| 0.0000 (picks of equal value) |" in ladder_markdown(document)
 
 
 def test_numbers_are_written_before_words_and_pictures(tailed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,8 +275,10 @@ def test_numbers_are_written_before_words_and_pictures(tailed: Path, tmp_path: P
 def test_rows_hold_what_is_counted_of_their_curriculum(tailed: Path) -> None:
     document = json.loads((tailed / "ladder.json").read_text())
     head, *lines = (tailed / "ladder.csv").read_text().splitlines()
-    assert head.endswith(",favoured_late") and {"size", "curriculum", "seed", "area", "loss_facts"} <= set(head.split(","))
+    assert head.endswith(",favoured_late,late_distance")
+    assert {"size", "curriculum", "seed", "area", "loss_facts"} <= set(head.split(","))
     for line in lines:
         of = dict(zip(head.split(","), line.split(","), strict=True))
         assert float(of["favoured_late"]) == document["counting"]["shares"][of["curriculum"]]
+        assert float(of["late_distance"]) == document["distances"]["of"][of["curriculum"]]
     assert len(lines) == 2 * 4

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from curriculum.search.ladder_statistics import (
     LadderTables,
+    across_seeds,
     ahead,
     alike,
     compare,
@@ -24,7 +25,7 @@ from curriculum.search.ladder_statistics import (
     spearman_brown,
     top_quartile,
 )
-from curriculum.search.statistics import Interval
+from curriculum.search.statistics import Interval, mean_interval
 
 FloatArray = NDArray[np.float64]
 
@@ -141,7 +142,7 @@ def test_regret_is_what_the_pick_loses_against_the_best() -> None:
     small, large = np.tile(array(0, 3, 2)[:, None], 2), np.tile(array(1.0, 4.0, 6.5)[:, None], 2)
     found = regret(small, large, 0)
     assert (found.pick, found.best, found.same_seeds) == (1, 2, False)
-    assert (found.regret.mean, found.gain, found.kept) == pytest.approx((2.5, 5.5, 3.0))
+    assert (found.regret.mean, found.gain.mean, found.kept.mean) == pytest.approx((2.5, 5.5, 3.0))
     assert regret(small[:, :1], large[:, :1], 0).same_seeds
 
 
@@ -153,6 +154,10 @@ def test_regret_has_an_interval_over_judging_seeds_where_a_choice_differed() -> 
     told = found.as_json()
     assert told["regret"] == 2 and (told["judges"], told["picks_differ"]) == (4, 4)
     assert (told["regret_low"], told["regret_high"]) == pytest.approx((2 - half, 2 + half), abs=1e-5)
+    best, pick = (mean_interval(array(*gains)).as_json() for gains in ((4, 4, 4, 4), (1, 2, 3, 2)))
+    assert (told["best_over_static"], told["pick_over_static"]) == (best, pick)
+    equal = regret(np.stack([large[0], large[1], large[1] - 1]), np.stack([large[0], large[2], large[2] + 1e-12]), 0).as_json()
+    assert equal["picks_differ"] == 4 and equal["regret_low"] is None  # of equal value: no interval of no width
     one_pick = regret(large, large, 0).as_json()
     assert (one_pick["regret"], one_pick["regret_low"], one_pick["picks_differ"]) == (0, None, 0)
     assert regret(small[:, :1], large[:, :1], 0).as_json()["regret_low"] is None
@@ -187,6 +192,40 @@ def test_a_gains_interval_pools_the_noise_of_all_curricula() -> None:
     assert 180 <= covered <= 198
     assert 3.5 < np.mean(widths) < 5.5  # 2 x 2.2 x 1; two pairs alone would say 25 on average
     assert not np.isfinite(gain_interval(np.ones((3, 1)), 1, 0).low)
+
+
+def test_from_five_seeds_on_a_gain_has_the_noise_of_its_own_pairs() -> None:
+    random = np.random.default_rng(8)
+    loud = random.normal(size=(12, 5)) * np.r_[0.01, 0.01, np.ones(10)][:, None]
+    assert gain_interval(loud, 1, 0) == mean_interval(loud[1] - loud[0])
+    pooled = gain_interval(loud[:, :4], 1, 0)
+    assert pooled.high - pooled.low > 1 > 20 * (gain_interval(loud, 1, 0).high - gain_interval(loud, 1, 0).low)
+
+
+def test_what_runs_of_one_seed_share_agrees_between_sizes_on_the_same_seeds_alone() -> None:
+    random = np.random.default_rng(9)
+    shared = random.normal(size=(60, 4))  # of a curriculum and a seed: such as the order of its data
+    small, large = (shared + 0.1 * random.normal(size=shared.shape) for _ in range(2))
+    found = across_seeds(small, large)
+    assert found is not None and found["seeds"] == 2
+    assert found["same"] is not None and found["same"] > 0.9
+    assert found["other"] is not None and abs(found["other"]) < 0.3
+    means = np.arange(60.0)[:, None]
+    assert across_seeds(small + 9 * means, large + 9 * means) == {"seeds": 2, "same": 1.0, "other": 1.0}
+    assert across_seeds(small[:, :1], large[:, :1]) is None
+    odd = across_seeds(small[:, :3], large[:, :3])
+    assert odd is not None and odd["seeds"] == 1
+    many = across_seeds(np.repeat(means, 14, axis=1), np.repeat(means, 14, axis=1))
+    assert many == {"seeds": 7, "same": 1.0, "other": 1.0}
+
+
+def test_the_distance_to_static_is_a_second_count() -> None:
+    larger = np.arange(8.0)
+    tables = tables_of({"loss": np.stack([noisy(larger)] * 2)})
+    assert compare(tables)["pairs"][0]["measures"]["loss"]["distance"] is None
+    found = compare(replace(tables, distance=larger))["pairs"][0]["measures"]["loss"]
+    assert found["distance"]["value"] == -1 and found["counting"] is None  # far from static, high in loss
+    assert found["ahead_of_distance"]["value"] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +16,12 @@ from curriculum.errors import FileError, UserError
 from curriculum.mix import Mix, Phase, Stream
 from curriculum.probe import read_probe
 from curriculum.probe.specification import ProbeSpecification
+from curriculum.proxy import population_training, training
 from curriculum.proxy import precision as precisions
-from curriculum.proxy import training
 from curriculum.proxy.answers import ProxyAnswers
 from curriculum.proxy.checkpoint import load_proxy
+from curriculum.proxy.feed import heldout_batches
+from curriculum.proxy.mixture import Router
 from curriculum.proxy.model import ModelShape, Proxy
 from curriculum.proxy.population import train_population
 from curriculum.proxy.precision import attend, products_in
@@ -63,6 +66,13 @@ def test_probes_are_read_in_float32(coarse: RunResult) -> None:
     assert float(last["margin"]) == again.margin
 
 
+def test_held_out_losses_are_taken_in_float32(coarse: RunResult) -> None:
+    model = load_proxy(coarse.folder / f"checkpoints/{SAMPLES}")
+    with training.one_thread(), torch.no_grad():
+        again = {name: training._mean_loss(model, batch) for name, batch in heldout_batches(request(RECIPE).mix).items()}
+    assert again == coarse.final_loss()
+
+
 def test_gradients_and_the_loss_itself_are_float32() -> None:
     model = Proxy(ModelShape(vocabulary=50, width=32), torch.Generator().manual_seed(0))
     tokens = torch.randint(50, (8, 12), generator=torch.Generator().manual_seed(1))
@@ -103,6 +113,20 @@ def test_members_of_a_population_are_attended_to_in_float32_too(monkeypatch: pyt
     assert set(asked) == {torch.float32}
 
 
+def test_members_of_a_population_are_read_in_float32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    coarsely: list[bool] = []
+    original = population_training.read_members
+
+    def spy(*values: Any, **options: Any) -> Any:
+        coarsely.append(torch.is_autocast_enabled("cpu"))
+        return original(*values, **options)
+
+    monkeypatch.setattr(population_training, "read_members", spy)
+    first = request(replace(RECIPE, precision="bfloat16"))
+    assert train_population([first, replace(first, seed=2)], tmp_path) == [None, None]
+    assert coarsely and not any(coarsely)
+
+
 def test_a_plan_times_steps_in_the_precision_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     original = training.training_loss
@@ -127,7 +151,12 @@ def test_attention_in_float32_or_double_is_left_as_it_is() -> None:
         )
 
 
-def test_a_mixture_of_experts_trains_in_it_too(tmp_path: Path) -> None:
+def test_a_mixture_of_experts_routes_its_tokens_as_in_float32(tmp_path: Path) -> None:
+    router = Router(64, 8)
+    hidden = torch.randn(200, 64, generator=torch.Generator().manual_seed(3))
+    with products_in("bfloat16", torch.device("cpu")):
+        coarse = router(hidden)
+    assert torch.equal(coarse, router(hidden))
     found = perform(request(replace(RECIPE, experts=4, precision="bfloat16")), tmp_path)
     assert all(loss < 5 for loss in found.final_loss().values())
 

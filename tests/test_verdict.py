@@ -267,6 +267,15 @@ def test_a_winner_without_a_tail_is_not_said_to_last(study: Study) -> None:
     assert "Whether that lasts was not asked" in words and "not measured" not in words and "leads within" not in words
 
 
+def test_a_winner_is_said_to_hold_under_the_full_runs_schedule_only_where_that_was_asked(study: Study) -> None:
+    unasked = "Whether it holds under the full run's learning-rate schedule was not asked"
+    assert unasked in judge(study, arm("x", 0.8), STATIC, 1).words
+    asking = replace(study, objective=replace(study.objective, target_schedule="wsd"))
+    both = [replace(each, scheduled=each.scores) for each in (arm("x", 0.8), STATIC)]
+    found = judge(asking, *both, 1)
+    assert found.kind == "winner" and unasked not in found.words and "under the full run's wsd schedule" in found.words
+
+
 def test_words_say_how_much_how_sure_and_over_how_many_pairs(study: Study) -> None:
     words = judge(study, with_runs(arm("x", 0.8)), with_runs(STATIC, tail=0.0), 2).words
     for part in ("gain +0.400 [", "over 10 fresh seeds", "the wider of t and sign-flip intervals at 99.2%", "after shrinkage"):

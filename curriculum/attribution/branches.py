@@ -253,7 +253,8 @@ def _record(run: Path) -> dict[str, Any]:
 
 def _recipe(written: Mapping[str, Any]) -> Recipe:
     known = {field.name for field in fields(Recipe)}
-    return Recipe(**{name: value for name, value in written.items() if name in known and name != "start"})
+    said = {name: value for name, value in written.items() if name in known and name != "start"}
+    return Recipe(**{"precision": "float32", **said})  # which older records could not say
 
 
 def _probe(written: Mapping[str, Any]) -> ProbeSpecification:

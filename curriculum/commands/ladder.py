@@ -22,7 +22,7 @@ from curriculum.report.ladder_chart import ladder_drawing, ladder_markdown
 from curriculum.report.ladder_progress import LadderProgress
 from curriculum.search.folder import write_json
 from curriculum.search.ladder import Ladder, LadderRow, Rung, row_as_json, rungs_of
-from curriculum.search.ladder_baseline import COUNTED
+from curriculum.search.ladder_baseline import COUNTED, DISTANCE
 from curriculum.search.ladder_statistics import compare
 from curriculum.search.observer import Observer
 from curriculum.search.study import Study
@@ -147,6 +147,9 @@ def _document(made: Ladder, rows: Sequence[LadderRow], failed: Mapping[str, str]
         "seeds": made.seeds,
         "tail": None if made.tail is None else float(made.tail),
         "counting": _counting(made),
+        "distances": {"counts": DISTANCE, "of": {name: round(far, 6) for name, far in made.distances().items()}},
+        "schedule": made.study.recipe.schedule,
+        "precision": made.study.recipe.precision,
         "sizes": [_size(rung, shape) | {"seconds": _mean_seconds(rows, rung)} for rung in made.rungs],
         "curricula": list(tables.curricula),
         "failed": dict(failed),
@@ -175,7 +178,7 @@ def _size(rung: Rung, shape: RunShape) -> dict[str, Any]:
     work = work_of(recipe, shape)
     return {
         "name": rung.size.name,
-        **{name: getattr(recipe, name) for name in ("layers", "width", "heads", "learning_rate")},
+        **{name: getattr(recipe, name) for name in ("layers", "width", "heads", "learning_rate", "precision")},
         "start": None if recipe.start is None else str(recipe.start),
         "parameters": asdict(parameters) | {"total": parameters.total},
         "tokens": work.tokens,
@@ -206,6 +209,7 @@ def _frame(document: Mapping[str, Any]) -> pd.DataFrame:
     rows = pd.DataFrame(document["rows"])
     if document["counting"] is not None:
         rows["favoured_late"] = rows["curriculum"].map(document["counting"]["shares"])
+    rows["late_distance"] = rows["curriculum"].map(document["distances"]["of"])
     return rows
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from curriculum.errors import UserError
+from curriculum.report.outputs import check_folder
 from curriculum.report.progress import SearchProgress
 from curriculum.report.search_table import print_search
 from curriculum.search.coordinator import Coordinator, Means
@@ -68,6 +69,8 @@ def search(
     if dry_run:
         with_others: Others | None = "ray" if executor == "ray" else "joined" if is_shared(storage) else None
         return _announce_only(study, budget, runs=runs, workers=workers, with_others=with_others, as_json=as_json)
+    check_folder(runs, "--runs")
+    check_folder(out, "--out")  # now, not when the winner is to be written
     means = Means(
         runs=runs, out=out, workers=workers, storage=storage, reuse=reuse, split=splits or {},
         address=(address or "auto") if executor == "ray" else None,

@@ -29,7 +29,8 @@ class Router(nn.Linear):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return (..., experts), each row of sum 1, from `hidden` (..., width)."""
-        return functional.softmax(super().forward(hidden), dim=-1, dtype=hidden.dtype)  # float32 beside bfloat16 products too
+        with torch.autocast(hidden.device.type, enabled=False):  # in bfloat16 some tokens would go to other experts
+            return functional.softmax(super().forward(hidden), dim=-1)
 
 
 class Mixture(nn.Module):

@@ -80,7 +80,7 @@ class RunRequest:
     def identity(self) -> dict[str, Any]:
         """Return what decides the result, as JSON: data and files by their digests, so that changed ones make another run."""
         recipe = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.recipe).items()}
-        if self.recipe.precision == Recipe().precision:
+        if self.recipe.precision == "float32":
             del recipe["precision"]  # runs could not always say it, and stay what they are
         probes = [
             {name: str(value) if isinstance(value, Path) else value for name, value in asdict(probe).items()}

@@ -29,6 +29,7 @@ _FATES = {
     "reversed": "reversed: beyond the noise at two sizes, with opposite signs",
     "no interval": "no interval: one seed alone",
 }
+_COUNTS = ("counting", "ahead_of_counting", "distance", "ahead_of_distance")
 _RANDOM = re.compile(r"random-\d+")
 
 
@@ -115,7 +116,8 @@ def ladder_markdown(document: Document, picture: str | None = None) -> str:
     seeds = document["seeds"]
     head = (
         f"{len(document['curricula'])} curricula of the study `{document['study']}` at {len(document['sizes'])} sizes, "
-        f"{seeds} seed{'' if seeds == 1 else 's'} each, {document['samples']:,} samples a run, probe items no search has seen."
+        f"{seeds} seed{'' if seeds == 1 else 's'} each, {document['samples']:,} samples a run, learning-rate schedule "
+        f"{document['schedule']}, products in {document['precision']}, probe items no search has seen."
     )
     if document["tail"] is not None:
         head += f" The last {document['tail']:.0%} of every run is the same for all, and what is measured is that part alone."
@@ -129,25 +131,27 @@ def ladder_markdown(document: Document, picture: str | None = None) -> str:
 
 _NOTES = (
     "Rank correlation is Spearman's over curricula, with a 95 % bootstrap interval over curricula (n of them; none below "
-    "eight, nor where all ranks agree). Top quartile: the same among those that the smaller size ranks highest. Ceiling: what "
-    "noise between seeds would leave of a perfect agreement; a seed in which all curricula are alike counts as agreeing with "
-    "none. Regret: what the smaller size's pick loses at the larger size against the larger size's own best, judged on each "
-    "seed in turn by what the others chose, with a 95 % t interval over judging seeds, as if they were independent (who "
-    "chooses for one chooses for the next, so that it is rather too narrow); below zero the pick was luckier. Beside it what "
-    "that best gains over static. A star: one seed chose and judged. Saturated: more than half of a size's runs have one and "
-    "the same value, among which there is nothing to rank."
+    "eight, nor where all ranks agree). Other seeds: the mean correlation where each size has half of the seeds, another half "
+    "than the other size or, in brackets, the same one; a full run shares no seed with its proxy. Top quartile: the same among "
+    "those that the smaller size ranks highest. Ceiling: what noise between seeds would leave of a perfect agreement; a seed "
+    "in which all curricula are alike counts as agreeing with none. Regret: what the smaller size's pick loses at the larger "
+    "size against the larger size's own best, judged on each seed in turn by what the others chose, with a 95 % t interval "
+    "over judging seeds, as if they were independent (who chooses for one chooses for the next, so that it is rather too "
+    "narrow); below zero the pick was luckier; few seeds say it too small (two by half, ten by a fifth, as simulated), "
+    "since they choose the best badly as well. Beside it what pick and best gain over static, judged likewise. A star: one "
+    "seed chose and judged. "
+    "Saturated: more than half of a size's runs have one and the same value, among which there is nothing to rank."
 )
 
 
 def _notes(document: Document) -> str:
     counting = document["counting"]
-    if counting is None:
-        return f"{_NOTES} Counting alone: the study favours no streams, so that there is nothing to count."
     part = "the run" if document["tail"] is None else "what comes before the common tail"
+    favoured = "" if counting is None else f"with the share of favoured data ({', '.join(counting['favoured'])}), and "
     return (
-        f"{_NOTES} Counting alone: the rank correlation of the larger size's values with the share of favoured data "
-        f"({', '.join(counting['favoured'])}) in the last quarter of {part}, for which nothing is trained. A proxy is worth "
-        "training where it is ahead of that: by its rank correlation less the count's, whichever sign that one has (interval "
+        f"{_NOTES} Counting alone: the rank correlation of the larger size's values {favoured}with the distance of all "
+        f"streams' shares from static's, in the last quarter of {part}, for which nothing is trained. A proxy is worth "
+        "training where it is ahead of both: by its rank correlation less the count's, whichever sign that one has (interval "
         "by the same bootstrap)."
     )
 
@@ -177,21 +181,34 @@ def _pairs_table(document: Document) -> str:
             f"{pair['small']} to {pair['large']}",
             _WORDS[measure] + _saturated(document, measure, pair),
             f"{_correlation(of['spearman'])} (n {of['spearman']['n']})",
-            "-" if of["counting"] is None else _correlation(of["counting"]),
-            "-" if of["counting"] is None else _correlation(of["ahead_of_counting"]),
+            _other_seeds(of["other_seeds"]),
+            *("-" if of[name] is None else _correlation(of[name]) for name in _COUNTS),
             f"{_correlation(of['top_quartile'])} (n {of['top_quartile']['n']})",
             _share(of["noise_ceiling"]),
             of["pick"],
             of["best"],
             _regret(of),
-            f"{of['best_over_static']:.4f}",
+            *(_over_static(of[f"{name}_over_static"]) for name in ("pick", "best")),
         )
         for pair in document["pairs"]
         for measure, of in pair["measures"].items()
     ]
-    counting = ("counting alone: share of favoured data in the last quarter", "proxy ahead of counting by")
-    rest = ("top quartile", "ceiling", "pick", "best", "regret", "best over static")
-    return _table(("sizes", "measure", "rank correlation", *counting, *rest), rows)
+    favoured = ("counting alone: share of favoured data in the last quarter", "proxy ahead of counting by")
+    distance = ("counting alone: distance from static in the last quarter", "proxy ahead of the distance by")
+    rest = ("top quartile", "ceiling", "pick", "best", "regret", "pick over static", "best over static")
+    return _table(("sizes", "measure", "rank correlation", "other seeds", *favoured, *distance, *rest), rows)
+
+
+def _other_seeds(of: Mapping[str, Any] | None) -> str:
+    if of is None or of["other"] is None or of["same"] is None:
+        return "-"
+    return f"{_signed(of['other'])} ({_signed(of['same'])}) of {of['seeds']} each"
+
+
+def _over_static(interval: Mapping[str, Any]) -> str:
+    if interval["low"] is None:
+        return f"{interval['mean']:+.4f}"
+    return f"{interval['mean']:+.4f} [{interval['low']:+.4f}, {interval['high']:+.4f}]"
 
 
 def _saturated(document: Document, measure: str, pair: Mapping[str, Any]) -> str:
@@ -210,6 +227,8 @@ def _regret(of: Mapping[str, Any]) -> str:
         return f"{of['regret']:.4f}*"
     if not of["picks_differ"]:
         return f"{of['regret']:.4f} (one pick)"
+    if of["regret_low"] is None:
+        return f"{of['regret']:.4f} (picks of equal value)"
     return f"{of['regret']:+.4f} [{of['regret_low']:+.4f}, {of['regret_high']:+.4f}]"
 
 
@@ -230,8 +249,10 @@ def _conclusions_table(document: Document) -> str:
 def _fates(document: Document) -> str:
     told = [words for fate, words in _FATES.items() if any(each["fate"] == fate for each in document["conclusions"])]
     return (
-        "More is better throughout (of the loss: how much lower). Intervals: 95 %, not corrected for how many there are; the "
-        "noise is that of all curricula of the size together. " + "; ".join(told) + "."
+        "More is better throughout (of the loss: how much lower). Intervals: 95 %, not corrected for how many there are; of "
+        "pairs of one seed, or of fewer than five seeds with the noise of all curricula of the size together. "
+        + "; ".join(told)
+        + "."
     )
 
 

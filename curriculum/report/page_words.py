@@ -108,7 +108,9 @@ def reach(report: StudyReport) -> str:
 
 def _proxy_words(recipe: Mapping[str, Any]) -> str:
     model = "mixtures of experts" if recipe.get("experts") else f"{recipe.get('model', 'transformer')}s"
-    return f"proxies: {model} of {recipe['layers']} {'layer' if recipe['layers'] == 1 else 'layers'}, width {recipe['width']}"
+    coarse = ", trained with products in bfloat16" if recipe.get("precision") == "bfloat16" else ""
+    layers = "layer" if recipe["layers"] == 1 else "layers"
+    return f"proxies: {model} of {recipe['layers']} {layers}, width {recipe['width']}{coarse}"
 
 
 __all__ = ["headline", "meaning", "reach"]

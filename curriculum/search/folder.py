@@ -51,7 +51,7 @@ class StudyFolder:
         path = self.path / "study.json"
         try:
             found = json.loads(path.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from None

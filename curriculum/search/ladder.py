@@ -38,7 +38,7 @@ from curriculum.proxy.sizes import Size, layer_parameters, resized, with_start
 from curriculum.search.executor import Outcome
 from curriculum.search.folder import StudyFolder, write_json
 from curriculum.search.interrupts import Interrupts
-from curriculum.search.ladder_baseline import favoured_late
+from curriculum.search.ladder_baseline import favoured_late, late_distance
 from curriculum.search.ladder_curricula import (
     STATIC,
     best_trials,
@@ -229,12 +229,19 @@ class Ladder:
             named=tuple(name for name in self.named if name in curricula),
             static=curricula.index(STATIC),
             counted=None if (counted := self.counted()) is None else np.asarray([counted[name] for name in curricula]),
+            distance=np.asarray([self.distances()[name] for name in curricula]),
         )
 
     def counted(self) -> dict[str, float] | None:
         """Return each curriculum's share of favoured streams in the last quarter, None where the study favours none."""
         found = favoured_late(self.curricula.values(), self.runner.sizes, self.study.favour, self.tail or Decimal(0))
         return None if found is None else dict(zip(self.curricula, found, strict=True))
+
+    def distances(self) -> dict[str, float]:
+        """Return how far each curriculum's last quarter lies from static's shares."""
+        sizes = self.runner.sizes
+        found = late_distance(self.curricula.values(), sizes, self.study.shares(sizes), self.tail or Decimal(0))
+        return dict(zip(self.curricula, found, strict=True))
 
     def __enter__(self) -> Ladder:
         return self

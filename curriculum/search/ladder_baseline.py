@@ -1,20 +1,23 @@
 """Counting alone: what can be said of a curriculum's outcome without training anything.
 
-Idea: where order acts as recency, a curriculum's end is known from its file: the more of the favoured streams stands in the
-last quarter, the more of what they teach is left. So every correlation of a ladder stands beside this count's, and a proxy
-is worth its hours where it foretells a measure better than the count does. Alternatives: weights for each stream, fitted to
-the runs (a predictor that has seen the outcome), or shares in every quarter (four numbers that a dozen curricula cannot tell
-apart). The price: it knows streams that the study favours, and nothing of a study that favours none.
+Idea: where order acts as recency, a curriculum's end is known from its file. Two counts of its last quarter: the share of
+the favoured streams, whose margins are left the more of them stands there; and how far the shares of all streams lie from
+static's, since a loss over all streams suffers from whatever end is one-sided. So every correlation of a ladder stands beside
+those of the counts, and a proxy is worth its hours where it foretells a measure better than both do. Alternatives: weights
+for each stream, fitted to the runs (a predictor that has seen the outcome), or shares in every quarter (four numbers that a
+dozen curricula cannot tell apart). The price: two counts, of which the better is known afterwards only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from fractions import Fraction
 
 from curriculum.mix import Mix
 
 COUNTED = "share of favoured data in the last quarter"
+DISTANCE = "distance of the last quarter's shares from static's"
 _QUARTER = 4
 
 
@@ -27,15 +30,29 @@ def favoured_late(
     last share `tail` is the same for all, the quarter before that.
     """
     favoured = set(favour)
-    return tuple(_late(mix, sizes, favoured, tail) for mix in mixes) if favoured else None
+    if not favoured:
+        return None
+    return tuple(float(sum(_late(mix, sizes, tail)[name] for name in favoured)) for mix in mixes)
 
 
-def _late(mix: Mix, sizes: Mapping[str, int], favoured: set[str], tail: Decimal) -> float:
+def late_distance(
+    mixes: Iterable[Mix], sizes: Mapping[str, int], shares: Mapping[str, Fraction], tail: Decimal = Decimal(0)
+) -> tuple[float, ...]:
+    """Return how far each curriculum's last quarter lies from static's `shares`: the sum over streams of what they differ by.
+
+    From 0 (as static) to 2 (nothing in common). Of runs whose last share `tail` is the same for all, the quarter before that.
+    """
+    found = (_late(mix, sizes, tail) for mix in mixes)
+    return tuple(float(sum(abs(late[name] - share) for name, share in shares.items())) for late in found)
+
+
+def _late(mix: Mix, sizes: Mapping[str, int], tail: Decimal) -> dict[str, Fraction]:
+    """Return each stream's share due in the last quarter, or in the quarter before the tail."""
     plan = mix.plan(sizes)
     stop = round(plan.samples * (1 - tail))
     start = stop - max(1, stop // _QUARTER)
     before, after = plan.expected(start), plan.expected(stop)
-    return float(sum(after[name] - before[name] for name in favoured) / (stop - start))
+    return {name: Fraction(after[name] - before[name]) / (stop - start) for name in after}
 
 
-__all__ = ["COUNTED", "favoured_late"]
+__all__ = ["COUNTED", "DISTANCE", "favoured_late", "late_distance"]

@@ -5,7 +5,9 @@ sizes is asked, in the order of how much they are worth to whoever trains small 
 
     correlation   Spearman's, of the curricula's means over seeds; interval by bootstrap over curricula (Efron, percentiles)
     top quartile  the same among the curricula that the smaller size ranks highest, between which a choice is made
-    counting      the same correlation for a predictor that trains nothing (see `ladder_baseline`): what a proxy has to beat
+    counting      the same correlation for predictors that train nothing (see `ladder_baseline`): what a proxy has to beat
+    other seeds   the same where each size has half of the seeds, the same half or another one: what is alike in all runs of a
+                  seed, such as the data's order, agrees between sizes, and a full run shares no seed with its proxy
     ceiling       the most that noise lets a correlation be: the root of both sizes' reliabilities (Spearman 1904), each the
                   mean correlation between two seeds, stepped up to all of them (Spearman 1910, Brown 1910)
     regret        what is lost at the larger size by taking the smaller one's pick instead of the larger one's best; the seeds
@@ -14,11 +16,13 @@ sizes is asked, in the order of how much they are worth to whoever trains small 
     conclusions   for each named curriculum against static, sign and interval at each size, and what becomes of it
 
 Alternatives: Kendall's tau (the same order, smaller numbers, which the literature seldom gives), Pearson's r (moved by one bad
-curriculum). The price of the bootstrap: with a dozen curricula its interval is too narrow by a few hundredths, with fewer than
-eight, or where both sizes agree in every rank, it is of no use and left out; and nothing says what other curricula than such
-as were drawn would do. The ceiling counts as noise what is alike in all runs of a seed at both sizes (the data's order), so a
-correlation can exceed it; from two seeds it is itself hardly known. A seed that ranks nothing, since all curricula come out
-alike, agrees with no other: leaving it out would call a saturated measure reliable for the few runs in which it moves.
+curriculum). The price of the bootstrap: with a dozen curricula its interval is rather too wide (it holds the truth in 96 to 99
+of 100 simulated ladders), with fewer than eight, or where both sizes agree in every rank, it is of no use and left out; and
+nothing says what other curricula than such as were drawn would do. The ceiling counts as noise what is alike in all runs of a
+seed at both sizes, so a correlation can exceed it; from two seeds it is itself hardly known. Regret is said too small, with two
+seeds by half, with ten by a fifth (simulated), since the best is then chosen by few seeds as well. A seed that ranks nothing,
+since all curricula come out alike, agrees with no other: leaving it out would call a saturated measure reliable for the few
+runs in which it moves.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import ceil, sqrt
+from math import ceil, comb, sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -44,6 +48,8 @@ _RESAMPLES = 4000
 _LEAST = 3  # curricula of which a correlation says anything
 _LEAST_FOR_INTERVAL = 8
 _ALIKE = 1e-9
+_SPLITS = 300  # of seeds into halves, where there are more
+_LEAST_FOR_PAIRS = 5  # seeds from which on a gain has its own noise
 Fate = Literal["holds", "fades", "unconfirmed", "appears", "open", "reversed", "no interval"]
 
 
@@ -70,27 +76,29 @@ class Regret:
 
     `pick` and `best` are the two sizes' choices by all seeds. `regret` is a mean over `judges`, the seeds, with Student's t
     interval over them, as if they were independent; of `differ` of them the two sizes' choices were not one curriculum.
-    `gain` is the best's over static, judged likewise, `kept` the pick's. `same_seeds`: one seed alone, which had to choose
-    and to judge; the regret is then too large.
+    `gain` is the best's over static, judged likewise and with such an interval, `kept` the pick's. `same_seeds`: one seed
+    alone, which had to choose and to judge; the regret is then too large.
     """
 
     pick: int
     best: int
     regret: Interval
-    gain: float
-    kept: float
+    gain: Interval
+    kept: Interval
     judges: int
     differ: int
     same_seeds: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Return the regret as JSON: no interval of one judge, nor where no choice differed."""
+        """Return the regret as JSON: no interval of one judge, nor where no choice differed, or only between equals."""
         low, high = self.regret.low, self.regret.high
-        known = self.differ > 0 and bool(np.isfinite(low))
+        known = self.differ > 0 and bool(np.isfinite(low)) and low < high
         return {
             "regret": _rounded(self.regret.mean),
             "regret_low": _rounded(low) if known else None,
             "regret_high": _rounded(high) if known else None,
+            "best_over_static": self.gain.as_json(),
+            "pick_over_static": self.kept.as_json(),
             "judges": self.judges,
             "picks_differ": self.differ,
             "judged_on_choosing_seed": self.same_seeds,
@@ -166,6 +174,37 @@ def top_quartile(values: FloatArray) -> NDArray[np.int64]:
     return found
 
 
+def across_seeds(small: FloatArray, large: FloatArray) -> dict[str, float | int | None] | None:
+    """Return the mean correlation of two sizes where each has half of the seeds: the `same` half, or an `other` one.
+
+    Tables (curricula, seeds); None of a single seed. Both rest on so many `seeds`, and so on more noise than all together.
+    """
+    count = small.shape[1]
+    half = count // 2
+    if not half:
+        return None
+    same, other = [], []
+    for own in _halves(count, half):
+        rest = [seed for seed in range(count) if seed not in own][:half]
+        ranked = small[:, own].mean(axis=1)
+        same.append(spearman(ranked, large[:, own].mean(axis=1)))
+        other.append(spearman(ranked, large[:, rest].mean(axis=1)))
+    return {"seeds": half, "same": _mean_known(same), "other": _mean_known(other)}
+
+
+def _halves(count: int, half: int) -> list[list[int]]:
+    """Return choices of `half` of so many seeds: all of them, or some hundreds drawn."""
+    if comb(count, half) <= _SPLITS:
+        return [list(own) for own in combinations(range(count), half)]
+    random = np.random.default_rng(keyed_seed("ladder halves", count))
+    return [sorted(random.permutation(count)[:half].tolist()) for _ in range(_SPLITS)]
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _rounded(float(np.mean(known))) if known else None
+
+
 def reliability(table: FloatArray) -> float | None:
     """Return how far the means over seeds of a table (curricula, seeds) would correlate with those over as many others.
 
@@ -203,13 +242,12 @@ def regret(small: FloatArray, large: FloatArray, static: int) -> Regret:
     """
     seeds = range(large.shape[1])
     judged = [_judged(small, large, static, seed) for seed in seeds]
-    lost, gained = mean_interval([lost for lost, _, _ in judged]), float(np.mean([gain for _, gain, _ in judged]))
     return Regret(
         pick=_best(small),
         best=_best(large),
-        regret=lost,
-        gain=gained,
-        kept=gained - lost.mean,
+        regret=mean_interval([lost for lost, _, _ in judged]),
+        gain=mean_interval([gain for _, gain, _ in judged]),
+        kept=mean_interval([gain - lost for lost, gain, _ in judged]),
         judges=len(seeds),
         differ=sum(differ for *_, differ in judged),
         same_seeds=len(seeds) == 1,
@@ -230,11 +268,13 @@ def _best(table: FloatArray) -> int:
 def gain_interval(table: FloatArray, row: int, static: int) -> Interval:
     """Return a curriculum's mean gain over static with a 95 % interval; table (curricula, seeds), more being better.
 
-    Two seeds alone give no interval worth the name. So the noise is taken from all curricula together: what is left of the
-    table when curricula and seeds are taken out (two-way analysis of variance), as if it were the same for each. Infinite
-    ends with a single seed.
+    From five seeds on it is Student's over pairs of one seed. Two seeds alone give no interval worth the name; of fewer than
+    five the noise is taken from all curricula together: what is left of the table when curricula and seeds are taken out
+    (two-way analysis of variance), as if it were the same for each. Infinite ends with a single seed.
     """
     rows, seeds = table.shape
+    if seeds >= _LEAST_FOR_PAIRS:
+        return mean_interval(table[row] - table[static])
     gain = float(table[row].mean() - table[static].mean())
     if seeds < 2:
         return Interval(mean=gain, low=-np.inf, high=np.inf)
@@ -285,8 +325,8 @@ def _less(later: Interval, sure: Interval) -> bool:
 class LadderTables:
     """What a ladder measured: of each measure (sizes, curricula, seeds), sizes from smaller to larger.
 
-    `curricula[static]` is the static one, `named` are those of which conclusions are drawn. `counted`: a number for each
-    curriculum that is known without training (see `ladder_baseline`), None where there is none.
+    `curricula[static]` is the static one, `named` are those of which conclusions are drawn. `counted` and `distance`: numbers
+    for each curriculum that are known without training (see `ladder_baseline`), None where there are none.
     """
 
     sizes: tuple[str, ...]
@@ -295,6 +335,7 @@ class LadderTables:
     named: tuple[str, ...]
     static: int = 0
     counted: FloatArray | None = None
+    distance: FloatArray | None = None
 
 
 def compare(tables: LadderTables) -> dict[str, Any]:
@@ -327,15 +368,16 @@ def _pair(tables: LadderTables, small: FloatArray, large: FloatArray) -> dict[st
     lost = regret(small, large, tables.static)
     return {
         "spearman": correlation(first, second).as_json(),
+        "other_seeds": across_seeds(small, large),
         "counting": None if tables.counted is None else correlation(tables.counted, second).as_json(),
         "ahead_of_counting": None if tables.counted is None else ahead(first, tables.counted, second).as_json(),
+        "distance": None if tables.distance is None else correlation(tables.distance, second).as_json(),
+        "ahead_of_distance": None if tables.distance is None else ahead(first, tables.distance, second).as_json(),
         "top_quartile": correlation(first[top], second[top]).as_json(),
         "noise_ceiling": _rounded(noise_ceiling(small, large)),
         "pick": tables.curricula[lost.pick],
         "best": tables.curricula[lost.best],
         **lost.as_json(),
-        "best_over_static": _rounded(lost.gain),
-        "pick_over_static": _rounded(lost.kept),
     }
 
 

@@ -46,6 +46,7 @@ _POINTS = "objectives"
 _STUDY = "study"
 _CONSTRAINT = "constraints"  # Optuna's own prefix, for `FrozenTrial.constraints`
 _SHOWN_CHANGES = 12
+_DAMAGED = ("not a database", "malformed", "disk image")  # as SQLite says it
 T = TypeVar("T")
 
 
@@ -287,9 +288,11 @@ class Proposals:
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             cause = error.__cause__ or error
             reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+            damaged = any(word in reason for word in _DAMAGED)
+            mending = "it is damaged: move it away" if damaged else "make room, or check the path and its permissions,"
             raise ResourceError(
-                f"the study's storage {shown_url(self._url)} cannot be used: {reason}; make room, or check the path and its "
-                "permissions, and run the same command again: what is done is kept"
+                f"the study's storage {shown_url(self._url)} cannot be used: {reason}; {mending} and run the same command "
+                "again: what is done is kept"
             ) from None
 
 

@@ -213,7 +213,7 @@ def _without_unset(study: dict[str, Any]) -> dict[str, Any]:
     objective = {key: value for key, value in study["objective"].items() if value is not None}
     since = {"pruner": "none", "most_seeds": SearchSettings().most_seeds, "scan": None}
     search = {key: value for key, value in study["search"].items() if key not in since or value != since[key]}
-    recipe = {key: value for key, value in study["recipe"].items() if key != "precision" or value != Recipe().precision}
+    recipe = {key: value for key, value in study["recipe"].items() if key != "precision" or value != "float32"}
     found = {**study, "streams": streams, "space": space, "recipe": recipe, "objective": objective, "search": search}
     unset = {"target": None, "population": 1}
     return {key: value for key, value in found.items() if key not in unset or value != unset[key]}

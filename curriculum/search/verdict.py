@@ -342,8 +342,17 @@ def _words(study: Study, verdict: Verdict, arm: Arm, static: Arm) -> str:
         return f"Transient: {arm.name} has {compared}, but {_gone_words(study, verdict, arm, static)}.{simpler}"
     holds = f", leads {scheduled}" if scheduled else ""
     lasts = "" if verdict.tail_gain is None else f", and leads within the common tail by {verdict.tail_gain}"
-    unasked = " Whether that lasts was not asked: the study has no common tail." if verdict.tail_gain is None else ""
-    return f"Winner: {arm.name} has {compared}, breaks no constraint{holds}{lasts}.{unasked}{simpler}"
+    return f"Winner: {arm.name} has {compared}, breaks no constraint{holds}{lasts}.{_unasked(verdict)}{simpler}"
+
+
+def _unasked(verdict: Verdict) -> str:
+    """Return what of a winner nobody knows, since the study did not ask."""
+    tail = " Whether that lasts was not asked: the study has no common tail." if verdict.tail_gain is None else ""
+    if verdict.scheduled_gain is not None:
+        return tail
+    return (
+        f"{tail} Whether it holds under the full run's learning-rate schedule was not asked: the study has no target_schedule."
+    )
 
 
 def _gone_words(study: Study, verdict: Verdict, arm: Arm, static: Arm) -> str:

@@ -118,7 +118,7 @@ def _described(recipe: Recipe, result: RunResult) -> dict[str, object]:
             last["probe"], last["margin"], last["control_margin"], last["capable"], strict=True
         )
     }
-    shape = {"layers": recipe.layers, "width": recipe.width, "heads": recipe.heads, "learning_rate": recipe.learning_rate}
+    shape = {name: getattr(recipe, name) for name in ("layers", "width", "heads", "learning_rate", "precision")}
     loss = {name: round(value, 3) for name, value in result.final_loss().items()}
     return {**shape, "samples": result.samples, "margin, control's, capable": readings, "loss": loss, "run": result.folder.name}
 
