@@ -1,18 +1,34 @@
-"""Tables of ladders from what `curriculum ladder` wrote: `python benchmarks/ladder_tables.py natural runs/natural-ladder`.
+"""Tables of ladders from what `curriculum ladder` wrote.
+
+    python benchmarks/ladder_tables.py natural runs/natural-ladder    # from a ladder's folder
+    python benchmarks/ladder_tables.py natural                        # from the rows beside the table, by today's statistics
 
 Idea: what a ladder found is a table, what it says are words that a person writes above it. So the words at the head of
 benchmarks/ladder_NAME.md stay, all below them is renewed from the ladder's folder, and its measured rows lie beside it as
-benchmarks/ladder_NAME.csv, from which every correlation can be made again.
+benchmarks/ladder_NAME.csv, from which all numbers but the sizes' own can be made again.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from curriculum.report.ladder_chart import ladder_findings, ladder_head
+from curriculum.search.ladder_statistics import MEASURES, LadderTables, compare
+from curriculum.search.study_file import load_study
 
 HERE = Path(__file__).parent
+FINDINGS = "## How far a size foretells another"
 _PICTURE = "![Curricula at one size against another](ladder.svg)\n\n"
+_NAMED = ("hold-then-low", "ramp-down", "ramp-up")
 
 
 def renew(name: str, folder: Path, to: Path = HERE) -> None:
@@ -25,6 +41,66 @@ def renew(name: str, folder: Path, to: Path = HERE) -> None:
     shutil.copyfile(folder / "ladder.csv", to / f"ladder_{name}.csv")
 
 
+def again(name: str, to: Path = HERE) -> None:
+    """Renew the numbers of the table `name` from the rows beside it. Raises ValueError where the table is no ladder's."""
+    path = to / f"ladder_{name}.md"
+    words = path.read_text(encoding="utf-8")
+    begins = _beginning(words)
+    document = document_of(pd.read_csv(to / f"ladder_{name}.csv"), begins)
+    sizes = words.split(begins)[1].split(FINDINGS)[0]
+    text = words.split(begins)[0] + ladder_head(document) + sizes + ladder_findings(document) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def document_of(rows: pd.DataFrame, begins: str) -> dict[str, Any]:
+    """Return what a ladder's findings are made of, from its rows and the line with which its numbers begin."""
+    study = load_study(HERE.parent / "search" / f"{_said(begins, r'of the study `([^`]+)`')}.yaml")
+    tail = re.search(r"The last (\d+)% of every run", begins)
+    tables = tables_of(rows)
+    return {
+        "study": study.name,
+        "samples": study.samples,
+        "seeds": int(rows["seed"].nunique()),
+        "tail": None if tail is None else int(tail[1]) / 100,
+        "schedule": study.recipe.schedule,
+        "precision": study.recipe.precision,
+        "counting": {"favoured": list(study.favour)} if study.favour else None,
+        "sizes": [{"name": size} for size in tables.sizes],
+        "curricula": list(tables.curricula),
+        "failed": {},
+        **compare(tables),
+    }
+
+
+def tables_of(rows: pd.DataFrame) -> LadderTables:
+    """Return a ladder's rows as what its statistics take."""
+    curricula, sizes = (tuple(rows[column].drop_duplicates()) for column in ("curriculum", "size"))
+
+    def table(measure: str, size: str) -> NDArray[np.float64]:
+        of_size = rows[rows["size"] == size].pivot(index="curriculum", columns="seed", values=measure)
+        return of_size.loc[list(curricula)].to_numpy()
+
+    values: Mapping[str, NDArray[np.float64]] = {
+        measure: np.stack([table(measure, size) for size in sizes]) for measure in MEASURES
+    }
+    counts = rows.drop_duplicates("curriculum")
+    return LadderTables(
+        sizes=sizes,
+        curricula=curricula,
+        values=values,
+        named=tuple(name for name in _NAMED if name in curricula),
+        counted=counts["favoured_late"].to_numpy(),
+        distance=counts["late_distance"].to_numpy(),
+    )
+
+
+def _said(text: str, pattern: str) -> str:
+    found = re.search(pattern, text)
+    if found is None:
+        raise ValueError(f"nothing in {text!r} says {pattern}")
+    return found[1]
+
+
 def _beginning(text: str) -> str:
     """Return the line with which a ladder's numbers begin."""
     found = next((line for line in text.splitlines() if " curricula of the study `" in line), None)
@@ -34,4 +110,4 @@ def _beginning(text: str) -> str:
 
 
 if __name__ == "__main__":
-    renew(sys.argv[1], Path(sys.argv[2]))
+    renew(sys.argv[1], Path(sys.argv[2])) if len(sys.argv) > 2 else again(sys.argv[1])

@@ -113,6 +113,13 @@ def _spoken(document: Document, pair: Mapping[str, Any]) -> str:
 
 def ladder_markdown(document: Document, picture: str | None = None) -> str:
     """Return the whole ladder in Markdown; `picture` is the place of its figure."""
+    parts = [f"# Ladder of {document['study']}", ladder_head(document), _sizes_table(document)]
+    parts += [f"![Curricula at one size against another]({picture})"] if picture else []
+    return "\n\n".join([*parts, ladder_findings(document)]) + "\n"
+
+
+def ladder_head(document: Document) -> str:
+    """Return the words that say what was played."""
     seeds = document["seeds"]
     head = (
         f"{len(document['curricula'])} curricula of the study `{document['study']}` at {len(document['sizes'])} sizes, "
@@ -121,12 +128,14 @@ def ladder_markdown(document: Document, picture: str | None = None) -> str:
     )
     if document["tail"] is not None:
         head += f" The last {document['tail']:.0%} of every run is the same for all, and what is measured is that part alone."
-    parts = [f"# Ladder of {document['study']}", head, _sizes_table(document)]
-    parts += [f"![Curricula at one size against another]({picture})"] if picture else []
-    parts += ["## How far a size foretells another", _pairs_table(document), _notes(document)]
+    return head
+
+
+def ladder_findings(document: Document) -> str:
+    """Return all that was found, in tables and words; of the sizes only their names are needed."""
+    parts = ["## How far a size foretells another", _pairs_table(document), _notes(document)]
     parts += ["## What becomes of conclusions", _conclusions_table(document), _fates(document)]
-    parts += _failures(document)
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *_failures(document)])
 
 
 _NOTES = (
