@@ -4,12 +4,13 @@
     python benchmarks/natural_settings.py [--seeds 5] [--runs FOLDER] [--report-only]
 
 Beside the factors of benchmarks/natural_factors.py, with its curricula on `search/natural.yaml`: static, hold-then-low
-(favoured domains early) and the same backwards (late). Windows: the same samples a domain, drawn in windows of 1, 64 (the
-default) and 512 samples, so that a stretch of a run holds anything from single samples to whole books; the last quarter is
-alike for all. Schedules: a constant rate, cosine to a tenth, and warm-up-stable-decay to zero over the last fifth, without an
-equal end, as a full run would play it. A quality-ascending order under strong decay is said to waste its data: then what the
-late order gains in loss of the favoured domains is less the more the rate has decayed. Differences are paired by seed, with
-95 % t intervals. Finished runs are kept.
+(favoured domains early) and the same backwards (late). Windows: a seed plays the same 683 samples of each domain, spread over
+its stream, in windows of 1, 64 and 341 of them, so that neighbours in the stream come anywhere, together, or half of a stream
+after the other; the last quarter is alike for all. Schedules: a constant rate, cosine to a tenth, and warm-up-stable-decay
+to zero over the last fifth, without an equal end, as a full run would play it. A quality-ascending order under decay is said
+to waste its data: then what the late order gains in loss of the favoured domains is less than at a constant rate. What asks
+for that is the last column: late - early at a setting minus late - early at the first one of its table, by seed. Intervals
+are Student's, 95 %, of differences paired by seed, not corrected for their number. Finished runs are kept.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ from scipy.stats import t as student
 from setting import publish, table
 
 from curriculum.mix import Order
+from curriculum.mix.subset import Subset
 from curriculum.proxy.recipe import RateSchedule
 from curriculum.proxy.run import RunRequest, RunResult, perform
 from curriculum.search import controls
+from curriculum.search.runner import stream_sizes
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
 
 ARMS = ("static", "hold-then-low", "reversed")
-WINDOWS = (1, 64, 512)
+WINDOWS = (64, 1, 341)
 SCHEDULES: tuple[RateSchedule, ...] = ("constant", "cosine", "wsd")
 
 
@@ -64,8 +67,8 @@ def request_of(study: Study, one: Setting) -> RunRequest:
     """Return the run of a setting."""
     request = factors.request_of(study, factors.Cell(arm=one.arm, seed=one.seed))
     if one.window is not None:
-        order = Order(window=one.window)
-        streams = {name: replace(stream, order=order) for name, stream in request.mix.streams.items()}
+        order, subset = Order(window=one.window), Subset(samples=-(-study.samples // len(study.streams)), seed=one.seed)
+        streams = {name: replace(stream, order=order, subset=subset) for name, stream in request.mix.streams.items()}
         return replace(request, label=f"window-{one.arm}", mix=replace(request.mix, streams=streams))
     mix = replace(request.mix, phases=without_tail(study, one.arm))
     return replace(request, label=f"schedule-{one.arm}", mix=mix, recipe=replace(request.recipe, schedule=one.schedule))
@@ -112,22 +115,40 @@ def report(study: Study, found: Mapping[Setting, RunResult]) -> Iterator[str]:
         for schedule in SCHEDULES
     }
     yield "## Learning-rate schedule (no common tail)"
+    rates = ", ".join(f"{schedule} {late_rate(study, schedule):.2f}" for schedule in SCHEDULES)
+    yield f"Mean rate, in shares of the highest, at which the late order plays its favoured samples: {rates}."
     yield table(*rows("schedule", schedules))
 
 
 def rows(label: str, groups: Mapping[str, Mapping[Setting, Mapping[str, float]]]) -> tuple[list[str], list[list[str]]]:
     """Return the header and rows: static as it is, then early and late against it, by measure."""
     names = list(next(iter(next(iter(groups.values())).values())))
-    header = [label, "measure", "static (sd over seeds)", "early - static", "late - static", "late - early"]
-    found = []
+    first = next(iter(groups))
+    header = [label, "seeds", "measure", "static (sd over seeds)", "early - static", "late - static", "late - early"]
+    header.append(f"late - early, against {first}")
+    found, differ = [], dict[tuple[str, str], dict[int, float]]()
     for group, values in groups.items():
         for name in names:
             of_arm = {arm: {one.seed: each[name] for one, each in values.items() if one.arm == arm} for arm in ARMS}
             seeds = sorted(set.intersection(*(set(of_seed) for of_seed in of_arm.values())))
             static, early, late = (np.asarray([of_arm[arm][seed] for seed in seeds]) for arm in ARMS)
             plain = f"{static.mean():.3f} ({static.std(ddof=1):.3f})"
-            found.append([group, name, plain, *(interval(each) for each in (early - static, late - static, late - early))])
+            differ[group, name] = dict(zip(seeds, (late - early).tolist(), strict=True))
+            at_first = differ[first, name]
+            moved = np.asarray([value - at_first[seed] for seed, value in differ[group, name].items() if seed in at_first])
+            told = [interval(each) for each in (early - static, late - static, late - early)]
+            found.append([group, str(len(seeds)), name, plain, *told, "" if group == first else interval(moved)])
     return header, found
+
+
+def late_rate(study: Study, schedule: RateSchedule) -> float:
+    """Return the mean learning rate of the late order's favoured samples, in shares of the highest."""
+    recipe = replace(study.recipe, schedule=schedule, learning_rate=1.0)
+    request = request_of(study, Setting(arm="reversed", seed=0, schedule=schedule))
+    sizes, _ = stream_sizes(study)
+    plan, steps = request.played_mix().plan(sizes), recipe.steps(study.samples)
+    due = [sum(float(plan.expected(step * recipe.batch)[name]) for name in study.favour) for step in range(steps + 1)]
+    return float(np.average([recipe.rate(step, steps) for step in range(steps)], weights=np.diff(due)))
 
 
 def interval(differences: np.ndarray) -> str:
@@ -153,6 +174,9 @@ def main() -> None:
     arguments = parser.parse_args()
     study = load_study(factors.STUDY)
     asked = settings(arguments.seeds)
+    sizes, _ = stream_sizes(study)
+    for setting in {replace(one, arm="static") for one in asked}:
+        controls.check_equal_exposure([request_of(study, replace(setting, arm=arm)).played_mix() for arm in ARMS], sizes)
     if not arguments.report_only:
         train_all(study, asked, arguments.runs)
     found = {one: run for one in asked if (run := factors.finished(request_of(study, one), arguments.runs)) is not None}

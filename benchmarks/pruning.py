@@ -4,11 +4,12 @@
 
 Reads the studies that `benchmarks/live_studies.py` leaves and trains nothing. First: how well the beginning of a trial
 foretells the whole (Spearman over the trials of a random search, the mean of such searches). Then: searches of 50 trials drawn
-from those of one random search, each trial stopped or not by a true prefix of its own run, against the trials told by then.
-Such proposals are random, so what a sampler loses by stopped trials is not in it. Last: guided searches trial by trial in
-their own order, as if each rule had been on; what the sampler would have proposed instead is not known. Regret is the best
-value among the feasible trials minus the best among those of them that reached the end; values and constraints are of
-single runs, as a search sees them.
+from those of one random search (its hand-made ones first, as in any search), each trial stopped or not by a true prefix of
+its own run, against the trials told by then. Such proposals are random, so what a sampler loses by stopped trials is not in
+it. Last: guided searches trial by trial in their own order, as if each rule had been on; what the sampler would have proposed
+instead is not known. Regret is the best value among the feasible trials minus the best among those of them that reached the
+end, or the worst where none did; a search has lost its best where that was stopped. Searches without a feasible trial are
+left out of both. Values and constraints are of single runs, as a search sees them.
 
 How to read it: drawn searches share trials, so a table of few knows few best ones, and the testbed's best curricula lead
 from the beginning, which flatters the harsher rules; a curriculum that overtakes late is what they would lose. What is saved
@@ -34,6 +35,7 @@ from curriculum.search.trials import TrialRecord, read_trials
 from curriculum.units import keyed_seed
 
 TRIALS = 50
+HAND_MADE = 4  # trials with which every search begins
 SHARES = (0.25, 0.5, 0.75)
 WHOLE = ("search value", "time_general", "area", "final_margin")
 GUIDED, RANDOM = "tpe-then-gp", "random"
@@ -118,8 +120,20 @@ def halving(run: Played, elders: Sequence[tuple[Played, int | None]]) -> int | N
 RULES: Mapping[str, Rule] = {"none": never, "percentile-75": percentile, "median": median, "successive halving": halving}
 
 
-def search(runs: Sequence[Played], rule: Rule, ahead: int) -> tuple[float, float, float]:
-    """Return the share of compute used, the share of trials stopped, and the regret."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a rule did to a search: shares of compute used and of trials stopped; regret and what was lost, None where no
+    trial was feasible."""
+
+    used: float
+    stopped: float
+    regret: float | None
+    lost_best: bool | None
+    lost_all: bool | None
+
+
+def search(runs: Sequence[Played], rule: Rule, ahead: int) -> Outcome:
+    """Return what a rule does to a search of these trials, in their order."""
     done: list[tuple[Played, int | None]] = []
     for number, run in enumerate(runs):
         done.append((run, rule(run, [done[elder] for elder in elders_of(number, ahead)])))
@@ -127,13 +141,10 @@ def search(runs: Sequence[Played], rule: Rule, ahead: int) -> tuple[float, float
     stopped = float(np.mean([stop is not None for _, stop in done]))
     feasible = [(run.whole["search value"], stop) for run, stop in done if run.is_feasible]
     if not feasible:
-        return used, stopped, 0.0
-    floor = min(value for value, _ in feasible)  # what a search is left with that stopped all its feasible trials
-    return (
-        used,
-        stopped,
-        max(value for value, _ in feasible) - max([floor, *(value for value, stop in feasible if stop is None)]),
-    )
+        return Outcome(used=used, stopped=stopped, regret=None, lost_best=None, lost_all=None)
+    (best, stop_of_best), kept = max(feasible), [value for value, stop in feasible if stop is None]
+    regret = best - max(kept, default=min(value for value, _ in feasible))
+    return Outcome(used=used, stopped=stopped, regret=regret, lost_best=stop_of_best is not None, lost_all=not kept)
 
 
 def foretelling(searches: Sequence[Sequence[Played]]) -> str:
@@ -156,16 +167,37 @@ def costs(found: Sequence[Sequence[Played]], searches: int, ahead: int) -> str:
     """Return the table of what each rule saves and costs where `searches` searches are drawn from each of those found."""
     rows = []
     for name, rule in RULES.items():
-        drawn = []
+        drawn, shares = [], []
         for which, trials in enumerate(found):
             spread = float(np.std([trial.whole["search value"] for trial in trials]))
             for number in range(searches):
-                order = np.random.default_rng(keyed_seed("pruned search", which, number)).permutation(len(trials))[:TRIALS]
-                used, stopped, regret = search([trials[index] for index in order], rule, ahead)
-                drawn.append((used, stopped, regret, regret / spread, regret > 0))
-        used, stopped, regret, shares, lost = np.mean(drawn, axis=0)
-        rows.append([name, f"{used:.2f}", f"{stopped:.0%}", f"{regret:.4f}", f"{shares:.3f}", f"{lost:.1%}"])
-    header = ["rule", "compute", "trials stopped", "regret", "regret in sd of trials", "searches that lost their best"]
+                random = np.random.default_rng(keyed_seed("pruned search", which, number))
+                later = HAND_MADE + random.permutation(len(trials) - HAND_MADE)[: TRIALS - HAND_MADE]
+                drawn.append(search([*trials[:HAND_MADE], *(trials[index] for index in later)], rule, ahead))
+                shares += [] if drawn[-1].regret is None else [drawn[-1].regret / spread]
+        used, stopped = np.mean([(each.used, each.stopped) for each in drawn], axis=0)
+        judged = [each for each in drawn if each.regret is not None]
+        regret, best, everything = np.mean([(each.regret, each.lost_best, each.lost_all) for each in judged], axis=0)
+        rows.append(
+            [
+                name,
+                f"{used:.2f}",
+                f"{stopped:.0%}",
+                f"{regret:.4f}",
+                f"{np.mean(shares):.3f}",
+                f"{best:.1%}",
+                f"{everything:.1%}",
+            ]
+        )
+    header = [
+        "rule",
+        "compute",
+        "trials stopped",
+        "regret",
+        "regret in sd of trials",
+        "lost their best",
+        "lost all feasible ones",
+    ]
     return table(header, rows)
 
 
@@ -174,8 +206,8 @@ def guided(found: Sequence[tuple[str, Sequence[Played]]], ahead: int) -> str:
     rows = []
     for name, trials in found:
         for label, rule in RULES.items():
-            used, stopped, regret = search(trials, rule, ahead)
-            rows.append([name, label, f"{used:.2f}", f"{stopped:.0%}", f"{regret:.4f}"])
+            of = search(trials, rule, ahead)
+            rows.append([name, label, f"{of.used:.2f}", f"{of.stopped:.0%}", "-" if of.regret is None else f"{of.regret:.4f}"])
     return table(["search", "rule", "compute", "trials stopped", "regret"], rows)
 
 
