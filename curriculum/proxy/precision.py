@@ -4,8 +4,9 @@ Idea: torch's autocast computes the matrix products of the forward and the backw
 taken in float32; weights, optimizer, normalisations, losses and every reading stay in float32. It pays where products are
 most of a step: with rows and width, on processors that multiply bfloat16 (AVX-512 BF16, AMX, any recent GPU); elsewhere it is
 emulated and slow (`benchmarks/precision.py`). Attention is the exception on a CPU: torch's backward pass of it in
-bfloat16 takes longer than all products of the model, so it is computed in float32 there. Alternatives: bfloat16 weights,
-which lose updates below a 256th of a weight. The price: numbers that are nearly, not exactly, those of float32.
+bfloat16 takes a third to a half of a step, more than all products, so it is computed in float32 there. Alternatives:
+bfloat16 weights, which lose updates below a 256th of a weight. The price: numbers that are nearly, not exactly, those of
+float32.
 """
 
 from __future__ import annotations
