@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def document_of(rows: pd.DataFrame, begins: str) -> dict[str, Any]:
         "schedule": study.recipe.schedule,
         "precision": study.recipe.precision,
         "counting": {"favoured": list(study.favour)} if study.favour else None,
-        "sizes": [{"name": size} for size in tables.sizes],
+        "sizes": [{"name": size, "seeds": int(rows[rows["size"] == size]["seed"].nunique())} for size in tables.sizes],
         "curricula": list(tables.curricula),
         "failed": {},
         **compare(tables),
@@ -80,9 +79,7 @@ def tables_of(rows: pd.DataFrame) -> LadderTables:
         of_size = rows[rows["size"] == size].pivot(index="curriculum", columns="seed", values=measure)
         return of_size.loc[list(curricula)].to_numpy()
 
-    values: Mapping[str, NDArray[np.float64]] = {
-        measure: np.stack([table(measure, size) for size in sizes]) for measure in MEASURES
-    }
+    values = {measure: tuple(table(measure, size) for size in sizes) for measure in MEASURES}
     counts = rows.drop_duplicates("curriculum")
     return LadderTables(
         sizes=sizes,

@@ -68,7 +68,7 @@ def search(study: Path | None, **options: Any) -> int:
 @click.argument("study", type=_FILE, required=False)
 @click.option("--sizes", required=True, metavar="0.1M,1M,10M", help="Parameters without embeddings; `study`: its own recipe.")
 @click.option("--curricula", type=click.IntRange(0), default=12, show_default=True, help="Drawn at random, besides controls.")
-@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="Runs of each curriculum at each size.")
+@click.option("--seeds", default="2", show_default=True, metavar="N[,N...]", help="Runs a curriculum; or one number a size.")
 @click.option("--trials", type=click.IntRange(0), default=0, show_default=True, help="Best trials of the study's search, too.")
 @click.option("--mix", "mixes", type=_FILE, multiple=True, help="A mix file of the study's streams, too, such as its winner's.")
 @click.option("--starts", metavar="PATTERN", help="Checkpoints that runs begin from, with {size}: 'starts/{size}'.")

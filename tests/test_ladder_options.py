@@ -15,7 +15,7 @@ from test_ladder import STUDY
 
 from curriculum.cli import cli
 from curriculum.commands import ladder as command
-from curriculum.commands.ladder import Settings, ladder
+from curriculum.commands.ladder import Settings, ladder, parse_seeds
 from curriculum.errors import UserError
 from curriculum.mix import Mix, Phase
 from curriculum.proxy.run import load_run
@@ -144,6 +144,42 @@ def test_the_distance_of_the_last_quarter_is_counted_from_the_plan(path: Path, s
     assert found["static"] == 0
     down = 0.5 - (0.9 - 0.8 * 7 / 8)  # of the favoured ones together, which the others have more
     assert found["ramp-down"] == found["ramp-up"] == pytest.approx(2 * down)
+
+
+def test_seeds_are_one_number_or_one_for_each_size_as_the_sizes_are_named() -> None:
+    sizes = parse_sizes("40k,study,10k")
+    assert parse_seeds("3", sizes) == {"40k": 3, "study": 3, "10k": 3}
+    assert parse_seeds("1,2,3", sizes) == {"40k": 1, "study": 2, "10k": 3}
+    for wrong in ("1,2", "0", "2,x,1", "1,,2", "-1", ""):
+        with pytest.raises(
+            UserError, match="--seeds: wanted a whole number of at least 1, or 3 of them, one for each of --sizes"
+        ):
+            parse_seeds(wrong, sizes)
+
+
+def test_a_larger_size_may_have_fewer_seeds(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = settings(path, sizes="10k,study", seeds="1,2", curricula=0)
+    assert ladder(path, replace(options, dry_run=True)) == 0
+    assert "12 runs (4 curricula x 2, 1 seeds)" in words(capsys)  # the study's own size is the smaller
+    assert ladder(path, options) == 0
+    document = json.loads((path.parent / "runs/tiny-ladder/ladder.json").read_text())
+    assert [(size["name"], size["seeds"]) for size in document["sizes"]] == [("study", 2), ("10k", 1)]
+    assert sorted((row["size"], row["seed"]) for row in document["rows"]) == sorted(
+        [("study", 0), ("study", 1), ("10k", 0)] * 4
+    )
+    assert document["saturation"]["study"]["area"]["runs"] == 8 and document["saturation"]["10k"]["area"]["runs"] == 4
+    found = document["pairs"][0]["measures"]["area"]
+    assert found["noise_ceiling"] is None and found["judged_on_choosing_seed"] and found["judges"] == 1
+    text = ladder_markdown(document)
+    assert "2, 1 seeds, " in text and "of the seeds that both sizes have" in text
+
+
+def test_a_plan_in_float32_says_that_a_devices_peak_is_of_bfloat16(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "the peak is that of bfloat16 products, and this study trains in float32"
+    assert ladder(path, settings(path, dry_run=True, device="H100")) == 0 and said in words(capsys)
+    assert ladder(path, settings(path, dry_run=True, device="mine=1e9")) == 0 and said not in words(capsys)
+    path.write_text(STUDY.replace("readings: 4}", "readings: 4, precision: bfloat16}"))
+    assert ladder(path, settings(path, dry_run=True, device="H100")) == 0 and said not in words(capsys)
 
 
 def test_what_starts_cost_is_told_beside_the_plan(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

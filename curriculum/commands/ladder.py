@@ -16,8 +16,17 @@ import pandas as pd
 from rich.console import Console
 
 from curriculum.errors import ResourceError, UserError
-from curriculum.proxy.sizes import count_parameters, parse_sizes
-from curriculum.proxy.throughput import UTILISATION, Device, RunShape, parse_device, run_parts, timed_seconds, work_of
+from curriculum.proxy.sizes import Size, count_parameters, parse_sizes
+from curriculum.proxy.throughput import (
+    PEAK_FLOPS,
+    UTILISATION,
+    Device,
+    RunShape,
+    parse_device,
+    run_parts,
+    timed_seconds,
+    work_of,
+)
 from curriculum.report.ladder_chart import ladder_drawing, ladder_markdown
 from curriculum.report.ladder_progress import LadderProgress
 from curriculum.search.folder import write_json
@@ -37,11 +46,12 @@ _UNCOUNTED = "Not counted: the checkpoints that runs begin from, made once a siz
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The options of a ladder, as they were given. `curricula` are drawn at random, besides static and the controls."""
+    """The options of a ladder, as they were given. `curricula` are drawn at random, besides static and the controls; `seeds`:
+    how many for all sizes, or one number for each of `sizes`, as "10,5,1"."""
 
     sizes: str
     curricula: int = 12
-    seeds: int = 2
+    seeds: int | str = 2
     trials: int = 0
     mixes: tuple[Path, ...] = ()
     starts: str | None = None
@@ -74,7 +84,7 @@ def ladder(study_path: Path | None, settings: Settings, *, as_json: bool = False
         )
     planned = _made(study, settings, rungs, None)
     shape = _shape(planned)
-    runs = {rung.recipe: len(planned.curricula) * settings.seeds for rung in rungs}
+    runs = {rung.recipe: len(planned.curricula) * planned.seeds[rung.size.name] for rung in rungs}
     work = {rung.recipe: work_of(rung.recipe, shape).flops for rung in rungs}
     console = Console(stderr=True)
     try:
@@ -92,6 +102,17 @@ def ladder(study_path: Path | None, settings: Settings, *, as_json: bool = False
     text = _write(document, folder)
     print(json.dumps(document, indent=1) if as_json else f"{text}\nWritten to {folder}: ladder.json, .csv, .md, .svg, .png")
     return 0
+
+
+def parse_seeds(text: str, sizes: Sequence[Size]) -> dict[str, int]:
+    """Return how many seeds each size has: one number for all, or one for each in the order of `sizes`. Raises UserError."""
+    numbers = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if min(numbers) < 1 or len(numbers) not in (1, len(sizes)):
+        raise UserError(
+            f"--seeds: wanted a whole number of at least 1, or {len(sizes)} of them, one for each of --sizes, got {text!r}"
+        )
+    of_all = numbers * len(sizes) if len(numbers) == 1 else numbers
+    return {size.name: number for size, number in zip(sizes, of_all, strict=True)}
 
 
 def _check(settings: Settings) -> None:
@@ -124,7 +145,7 @@ def _made(study: Study, settings: Settings, rungs: Sequence[Rung], observer: Obs
         rungs,
         runs=settings.runs,
         random=settings.curricula,
-        seeds=settings.seeds,
+        seeds=parse_seeds(str(settings.seeds), parse_sizes(settings.sizes)),
         trials=settings.trials,
         mixes=settings.mixes,
         tail=None if settings.tail is None else Decimal(str(settings.tail)),
@@ -144,13 +165,16 @@ def _document(made: Ladder, rows: Sequence[LadderRow], failed: Mapping[str, str]
         "study": made.study.name,
         "folder": str(made.place.path),
         "samples": made.study.samples,
-        "seeds": made.seeds,
+        "seeds": max(made.seeds.values()),
         "tail": None if made.tail is None else float(made.tail),
         "counting": _counting(made),
         "distances": {"counts": DISTANCE, "of": {name: round(far, 6) for name, far in made.distances().items()}},
         "schedule": made.study.recipe.schedule,
         "precision": made.study.recipe.precision,
-        "sizes": [_size(rung, shape) | {"seconds": _mean_seconds(rows, rung)} for rung in made.rungs],
+        "sizes": [
+            _size(rung, shape) | {"seeds": made.seeds[rung.size.name], "seconds": _mean_seconds(rows, rung)}
+            for rung in made.rungs
+        ],
         "curricula": list(tables.curricula),
         "failed": dict(failed),
         **compare(tables),
@@ -231,19 +255,26 @@ def plan_of(made: Ladder, device: Device | None, price: float | None) -> dict[st
     """
     parts = run_parts(made.sample(made.rungs[0]))
     recipes = [rung.recipe for rung in made.rungs]
-    each = len(made.curricula) * made.seeds
+    runs = {rung.size.name: len(made.curricula) * made.seeds[rung.size.name] for rung in made.rungs}
     seconds = timed_seconds(parts, recipes) if device is None else [device.seconds(recipe, parts.shape) for recipe in recipes]
     sizes = [
-        _size(rung, parts.shape) | {"runs": each, "seconds": of_run, "device_hours": each * of_run / 3600}
+        _size(rung, parts.shape)
+        | {
+            "seeds": made.seeds[rung.size.name],
+            "runs": runs[rung.size.name],
+            "seconds": of_run,
+            "device_hours": runs[rung.size.name] * of_run / 3600,
+        }
         for rung, of_run in zip(made.rungs, seconds, strict=True)
     ]
     hours = sum(size["device_hours"] for size in sizes)
     return {
         "study": made.study.name,
         "curricula": len(made.curricula),
-        "seeds": made.seeds,
+        "seeds": max(made.seeds.values()),
         "runs": made.total,
         "device": _HERE if device is None else device.name,
+        "precision": made.study.recipe.precision,
         "peak_flops": None if device is None else device.flops,
         "utilisation": None if device is None else device.utilisation,
         "price": price,
@@ -327,11 +358,15 @@ def _plan_row(size: Mapping[str, Any], price: float | None) -> tuple[str, ...]:
 
 
 def _plan_total(plan: Mapping[str, Any]) -> str:
-    runs = f"{plan['runs']} runs ({plan['curricula']} curricula x {plan['seeds']} seeds a size)"
+    seeds = [size["seeds"] for size in plan["sizes"]]
+    told = f"{seeds[0]} seeds a size" if len(set(seeds)) == 1 else f"{', '.join(map(str, seeds))} seeds"
+    runs = f"{plan['runs']} runs ({plan['curricula']} curricula x {told})"
     if plan["utilisation"] is None:
         wall = format_seconds(3600 * plan["device_hours"] / plan["workers"])
         how = f"timed over a few steps; {wall} with {plan['workers']} at once"
     else:
         how = f"at {plan['utilisation']:.0%} of {plan['peak_flops']:.3g} FLOPs a second, a stated utilisation"
+        if plan["precision"] == "float32" and plan["device"] in PEAK_FLOPS:
+            how += " (the peak is that of bfloat16 products, and this study trains in float32: rather several times as long)"
     money = "" if plan["money"] is None else f"; {plan['money']:.2f} US dollars at {plan['price']:g} an hour"
     return f"{runs}: {plan['device_hours']:.3g} hours of {plan['device']}, {how}{money}."

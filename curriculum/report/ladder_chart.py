@@ -120,15 +120,21 @@ def ladder_markdown(document: Document, picture: str | None = None) -> str:
 
 def ladder_head(document: Document) -> str:
     """Return the words that say what was played."""
-    seeds = document["seeds"]
     head = (
         f"{len(document['curricula'])} curricula of the study `{document['study']}` at {len(document['sizes'])} sizes, "
-        f"{seeds} seed{'' if seeds == 1 else 's'} each, {document['samples']:,} samples a run, learning-rate schedule "
+        f"{_seeds(document)}, {document['samples']:,} samples a run, learning-rate schedule "
         f"{document['schedule']}, products in {document['precision']}, probe items no search has seen."
     )
     if document["tail"] is not None:
         head += f" The last {document['tail']:.0%} of every run is the same for all, and what is measured is that part alone."
     return head
+
+
+def _seeds(document: Document) -> str:
+    seeds = [size["seeds"] for size in document["sizes"]]
+    if len(set(seeds)) > 1:
+        return f"{', '.join(map(str, seeds))} seeds"
+    return f"{seeds[0]} seed{'' if seeds[0] == 1 else 's'} each"
 
 
 def ladder_findings(document: Document) -> str:
@@ -157,8 +163,10 @@ def _notes(document: Document) -> str:
     counting = document["counting"]
     part = "the run" if document["tail"] is None else "what comes before the common tail"
     favoured = "" if counting is None else f"with the share of favoured data ({', '.join(counting['favoured'])}), and "
+    unequal = len({size["seeds"] for size in document["sizes"]}) > 1
+    common = " Other seeds and regret are of the seeds that both sizes have." if unequal else ""
     return (
-        f"{_NOTES} Counting alone: the rank correlation of the larger size's values {favoured}with the distance of all "
+        f"{_NOTES}{common} Counting alone: the rank correlation of the larger size's values {favoured}with the distance of all "
         f"streams' shares from static's, in the last quarter of {part}, for which nothing is trained. A proxy is worth "
         "training where it is ahead of both: by its rank correlation less the count's, whichever sign that one has (interval "
         "by the same bootstrap)."

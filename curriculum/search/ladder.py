@@ -151,9 +151,10 @@ def _listed(shape: Mapping[str, int]) -> str:
 class Ladder:
     """One ladder. Use as: `with Ladder(...) as ladder: rows, failed = ladder.run()`.
 
-    `random` curricula are drawn from the space; `trials` of the study's search in `runs` are added, its best, and `mixes` of
-    files. The last share `tail` of every run is the same for all, None for none. Raises UserError for too few curricula or
-    trials, names that are taken or unequal exposure, FileError for a bad mix, DataError for missing data.
+    `seeds`: how many at every size, or by the size's name. `random` curricula are drawn from the space; `trials` of the
+    study's search in `runs` are added, its best, and `mixes` of files. The last share `tail` of every run is the same for all,
+    None for none. Raises UserError for too few curricula or trials, names that are taken or unequal exposure, FileError for a
+    bad mix, DataError for missing data.
     """
 
     def __init__(
@@ -163,14 +164,15 @@ class Ladder:
         *,
         runs: Path,
         random: int,
-        seeds: int,
+        seeds: int | Mapping[str, int],
         trials: int = 0,
         mixes: Sequence[Path] = (),
         tail: Decimal | None = None,
         workers: int | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self.rungs, self.seeds, self._observer = tuple(rungs), seeds, observer or Silent()
+        self.rungs, self._observer = tuple(rungs), observer or Silent()
+        self.seeds = {rung.size.name: seeds if isinstance(seeds, int) else seeds[rung.size.name] for rung in self.rungs}
         self.tail, self._interrupts = tail, Interrupts()
         self._suffix = "" if tail is None else f"-tail{tail.normalize():f}"
         self.place = StudyFolder(runs / f"{study.name}-{FOLDER}{self._suffix}")
@@ -195,7 +197,7 @@ class Ladder:
     @property
     def total(self) -> int:
         """How many runs it has."""
-        return len(self.rungs) * len(self.curricula) * self.seeds
+        return len(self.curricula) * sum(self.seeds.values())
 
     def sample(self, rung: Rung) -> RunRequest:
         """Return static's first run at a size."""
@@ -218,18 +220,21 @@ class Ladder:
         sizes = tuple(rung.size.name for rung in self.rungs)
         values = {(row.size, row.curriculum, row.seed): row.values() for row in rows}
         measures = set.intersection(*(set(each) for each in values.values()))
+        counted, far = self.counted(), self.distances()
         return LadderTables(
             sizes=sizes,
             curricula=curricula,
             values={
-                measure: np.asarray([[[values[s, c, n][measure] for n in range(self.seeds)] for c in curricula] for s in sizes])
+                measure: tuple(
+                    np.asarray([[values[s, c, n][measure] for n in range(self.seeds[s])] for c in curricula]) for s in sizes
+                )
                 for measure in ("time_general", "area", "final_margin", "loss")
                 if measure in measures
             },
             named=tuple(name for name in self.named if name in curricula),
             static=curricula.index(STATIC),
-            counted=None if (counted := self.counted()) is None else np.asarray([counted[name] for name in curricula]),
-            distance=np.asarray([self.distances()[name] for name in curricula]),
+            counted=None if counted is None else np.asarray([counted[name] for name in curricula]),
+            distance=np.asarray([far[name] for name in curricula]),
         )
 
     def counted(self) -> dict[str, float] | None:
@@ -280,7 +285,8 @@ class Ladder:
         """Return the outcome of every run by size, curriculum and number of the seed."""
         keys, requests = [], []
         for rung in self.rungs:
-            of_rung = [(rung.size.name, name, index) for index in range(self.seeds) for name in self.curricula]
+            seeds = range(self.seeds[rung.size.name])
+            of_rung = [(rung.size.name, name, index) for index in seeds for name in self.curricula]
             asked = [self._request(rung, name, index) for _, name, index in of_rung]
             keys += of_rung
             requests += self._populations_at(rung).grouped(asked)

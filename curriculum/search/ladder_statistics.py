@@ -323,7 +323,9 @@ def _less(later: Interval, sure: Interval) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LadderTables:
-    """What a ladder measured: of each measure (sizes, curricula, seeds), sizes from smaller to larger.
+    """What a ladder measured: of each measure and size, from smaller to larger, a table (curricula, seeds).
+
+    A size may have fewer seeds than another, the first ones of it.
 
     `curricula[static]` is the static one, `named` are those of which conclusions are drawn. `counted` and `distance`: numbers
     for each curriculum that are known without training (see `ladder_baseline`), None where there are none.
@@ -331,7 +333,7 @@ class LadderTables:
 
     sizes: tuple[str, ...]
     curricula: tuple[str, ...]
-    values: Mapping[str, FloatArray]
+    values: Mapping[str, Sequence[FloatArray]]
     named: tuple[str, ...]
     static: int = 0
     counted: FloatArray | None = None
@@ -340,7 +342,9 @@ class LadderTables:
 
 def compare(tables: LadderTables) -> dict[str, Any]:
     """Return as JSON every pair of sizes in every measure, each size's reliability and saturation, and the conclusions."""
-    oriented = {name: values * (-1 if name in LOWER_IS_BETTER else 1) for name, values in tables.values.items()}
+    oriented = {
+        name: [table * (-1 if name in LOWER_IS_BETTER else 1) for table in values] for name, values in tables.values.items()
+    }
     pairs = [
         {"small": tables.sizes[small], "large": tables.sizes[large], "measures": _compared(tables, oriented, small, large)}
         for small, large in combinations(range(len(tables.sizes)), 2)
@@ -349,26 +353,25 @@ def compare(tables: LadderTables) -> dict[str, Any]:
         size: {name: _rounded(reliability(values[number])) for name, values in oriented.items()}
         for number, size in enumerate(tables.sizes)
     }
-    runs = len(tables.curricula) * next(iter(tables.values.values())).shape[2]
     saturation = {
-        size: {name: {"alike": alike(values[number]), "runs": runs} for name, values in tables.values.items()}
+        size: {name: {"alike": alike(values[number]), "runs": values[number].size} for name, values in tables.values.items()}
         for number, size in enumerate(tables.sizes)
     }
     conclusions = _conclusions(tables, oriented)
     return {"pairs": pairs, "reliability": reliable, "saturation": saturation, "conclusions": conclusions}
 
 
-def _compared(tables: LadderTables, oriented: Mapping[str, FloatArray], small: int, large: int) -> dict[str, Any]:
+def _compared(tables: LadderTables, oriented: Mapping[str, Sequence[FloatArray]], small: int, large: int) -> dict[str, Any]:
     return {name: _pair(tables, values[small], values[large]) for name, values in oriented.items()}
 
 
 def _pair(tables: LadderTables, small: FloatArray, large: FloatArray) -> dict[str, Any]:
     first, second = small.mean(axis=1), large.mean(axis=1)
-    top = top_quartile(first)
-    lost = regret(small, large, tables.static)
+    top, common = top_quartile(first), min(small.shape[1], large.shape[1])
+    lost = regret(small[:, :common], large[:, :common], tables.static)
     return {
         "spearman": correlation(first, second).as_json(),
-        "other_seeds": across_seeds(small, large),
+        "other_seeds": across_seeds(small[:, :common], large[:, :common]),
         "counting": None if tables.counted is None else correlation(tables.counted, second).as_json(),
         "ahead_of_counting": None if tables.counted is None else ahead(first, tables.counted, second).as_json(),
         "distance": None if tables.distance is None else correlation(tables.distance, second).as_json(),
@@ -381,7 +384,7 @@ def _pair(tables: LadderTables, small: FloatArray, large: FloatArray) -> dict[st
     }
 
 
-def _conclusions(tables: LadderTables, oriented: Mapping[str, FloatArray]) -> list[dict[str, Any]]:
+def _conclusions(tables: LadderTables, oriented: Mapping[str, Sequence[FloatArray]]) -> list[dict[str, Any]]:
     found = []
     for name in tables.named:
         row = tables.curricula.index(name)
