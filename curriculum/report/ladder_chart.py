@@ -223,7 +223,7 @@ def _other_seeds(of: Mapping[str, Any] | None) -> str:
 
 
 def _over_static(interval: Mapping[str, Any]) -> str:
-    if interval["low"] is None:
+    if interval["low"] is None or interval["low"] == interval["high"]:  # between equals there is no noise to speak of
         return f"{interval['mean']:+.4f}"
     return f"{interval['mean']:+.4f} [{interval['low']:+.4f}, {interval['high']:+.4f}]"
 
