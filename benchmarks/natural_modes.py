@@ -4,6 +4,7 @@
     curriculum ladder search/natural.yaml --sizes study,0.3M --curricula 8 --seeds 10 \\
         --starts 'examples/natural/data/starts/{size}' --workers 1
     python benchmarks/natural_modes.py [--ladder runs/natural-ladder] [--factors examples/natural/data/runs/factors]
+        [--of ladder_natural]     # the table it goes with: natural_modes.md, of another ladder natural_modes_10m.md
 
 Nothing is trained: the readings of the ladder's runs, and of the first part of `natural_factors.py`, are looked at again. A
 probe whose margin never left the band around zero is `unformed`, as is one that is not capable: the two are told apart here.
@@ -161,7 +162,7 @@ def factor_readings(runs: Path) -> dict[str, pd.DataFrame]:
     return {size: joined(trajectories) for size, trajectories in found.items()}
 
 
-def report(groups: Sequence[Group], factors: Mapping[str, pd.DataFrame]) -> list[str]:
+def report(groups: Sequence[Group], factors: Mapping[str, pd.DataFrame], ladder: str = "ladder_natural") -> list[str]:
     """Return the parts of the document."""
     first, last = groups[0].ends
     head = (
@@ -178,8 +179,8 @@ def report(groups: Sequence[Group], factors: Mapping[str, pd.DataFrame]) -> list
         "changes of mode",
     )
     parts = [
-        "Twelve orders of equal exposure with ten seeds at two sizes (`ladder_natural.md`), items that no search has seen, 64 "
-        f"of each probe; the burn-in ends at {BURN_IN * last:,.0f} samples."
+        f"{groups[0].rows['curriculum'].nunique()} orders of equal exposure at {len(groups)} sizes (`{ladder}.md`), items that no "
+        f"search has seen, 64 of each probe; the burn-in ends at {BURN_IN * last:,.0f} samples."
     ]
     for group in groups:
         parts += [f"## {group.size}, {group.readings['run'].nunique()} runs", table(head, list(probe_rows(group)))]
@@ -224,11 +225,14 @@ def main() -> None:
     parser.add_argument("--ladder", type=Path, default=ROOT / "runs/natural-ladder")
     parser.add_argument("--factors", type=Path, default=ROOT / "examples/natural/data/runs/factors")
     parser.add_argument("--starts", default=str(ROOT / "examples/natural/data/starts/{size}"))
+    parser.add_argument("--of", default="ladder_natural", help="the ladder's table")
     arguments = parser.parse_args()
     study = load_study(STUDY)
     groups = groups_of(arguments.ladder, lambda size: read_proof_items(study, Path(arguments.starts.format(size=size))))
     factors = factor_readings(arguments.factors)
-    publish(Path(__file__).with_suffix(".md"), "When modes are formed on natural text", report(groups, factors))
+    suffix = arguments.of.removeprefix("ladder_natural")
+    place = Path(__file__).with_name(f"natural_modes{suffix}.md")
+    publish(place, "When modes are formed on natural text", report(groups, factors, arguments.of))
 
 
 if __name__ == "__main__":
