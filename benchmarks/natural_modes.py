@@ -179,8 +179,8 @@ def report(groups: Sequence[Group], factors: Mapping[str, pd.DataFrame], ladder:
         "changes of mode",
     )
     parts = [
-        f"{groups[0].rows['curriculum'].nunique()} orders of equal exposure at {len(groups)} sizes (`{ladder}.md`), items that no "
-        f"search has seen, 64 of each probe; the burn-in ends at {BURN_IN * last:,.0f} samples."
+        f"{groups[0].rows['curriculum'].nunique()} orders of equal exposure at {len(groups)} sizes (`{ladder}.md`), items that "
+        f"no search has seen, 64 of each probe; the burn-in ends at {BURN_IN * last:,.0f} samples."
     ]
     for group in groups:
         parts += [f"## {group.size}, {group.readings['run'].nunique()} runs", table(head, list(probe_rows(group)))]
