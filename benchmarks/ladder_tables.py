@@ -107,4 +107,6 @@ def _beginning(text: str) -> str:
 
 
 if __name__ == "__main__":
-    renew(sys.argv[1], Path(sys.argv[2])) if len(sys.argv) > 2 else again(sys.argv[1])
+    if len(sys.argv) > 2:
+        renew(sys.argv[1], Path(sys.argv[2]))
+    again(sys.argv[1])  # rows are rounded: a table is to be what they say
