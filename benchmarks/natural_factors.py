@@ -167,6 +167,14 @@ def request_of(study: Study, cell: Cell) -> RunRequest:
 
 def phases_of(study: Study, arm: str) -> tuple[Phase, ...]:
     """Return an arm's schedule, the common tail included."""
+    body = body_of(study, arm)
+    if arm == "static" or arm.startswith("only"):
+        return body
+    return controls.with_common_tail(body, study.shares({}), TAIL)
+
+
+def body_of(study: Study, arm: str) -> tuple[Phase, ...]:
+    """Return an arm's schedule without the common tail."""
     shares = study.shares({})
     if arm.startswith("only"):
         chosen = [name for name in shares if (name in study.favour) == (arm == "only favoured")]
@@ -174,12 +182,10 @@ def phases_of(study: Study, arm: str) -> tuple[Phase, ...]:
     if arm == "static":
         return controls.static(shares)
     if arm == "reversed":
-        body = controls.reversed_in_time(controls.hand_made("hold-then-low", shares, study.favour))
-    elif arm.startswith("random"):
-        body = _random(shares, int(arm.split("-")[1]))
-    else:
-        body = controls.hand_made(arm, shares, study.favour)
-    return controls.with_common_tail(body, shares, TAIL)
+        return controls.reversed_in_time(controls.hand_made("hold-then-low", shares, study.favour))
+    if arm.startswith("random"):
+        return _random(shares, int(arm.split("-")[1]))
+    return controls.hand_made(arm, shares, study.favour)
 
 
 def _random(shares: Mapping[str, Fraction], number: int) -> tuple[Phase, ...]:

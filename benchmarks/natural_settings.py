@@ -23,7 +23,6 @@ from pathlib import Path
 
 import natural_factors as factors
 import numpy as np
-from scipy.stats import t as student
 from setting import publish, table
 
 from curriculum.mix import Order
@@ -32,6 +31,7 @@ from curriculum.proxy.recipe import RateSchedule
 from curriculum.proxy.run import RunRequest, RunResult, perform
 from curriculum.search import controls
 from curriculum.search.runner import stream_sizes
+from curriculum.search.statistics import FloatArray, mean_interval
 from curriculum.search.study import Study
 from curriculum.search.study_file import load_study
 
@@ -70,17 +70,8 @@ def request_of(study: Study, one: Setting) -> RunRequest:
         order, subset = Order(window=one.window), Subset(samples=-(-study.samples // len(study.streams)), seed=one.seed)
         streams = {name: replace(stream, order=order, subset=subset) for name, stream in request.mix.streams.items()}
         return replace(request, label=f"window-{one.arm}", mix=replace(request.mix, streams=streams))
-    mix = replace(request.mix, phases=without_tail(study, one.arm))
+    mix = replace(request.mix, phases=factors.body_of(study, one.arm))
     return replace(request, label=f"schedule-{one.arm}", mix=mix, recipe=replace(request.recipe, schedule=one.schedule))
-
-
-def without_tail(study: Study, arm: str) -> tuple[controls.Phase, ...]:
-    """Return an arm's schedule over the whole run."""
-    shares = study.shares({})
-    if arm == "static":
-        return controls.static(shares)
-    hold = controls.hand_made("hold-then-low", shares, study.favour)
-    return hold if arm == "hold-then-low" else controls.reversed_in_time(hold)
 
 
 def measures(study: Study, one: Setting, run: RunResult) -> dict[str, float]:
@@ -151,11 +142,10 @@ def late_rate(study: Study, schedule: RateSchedule) -> float:
     return float(np.average([recipe.rate(step, steps) for step in range(steps)], weights=np.diff(due)))
 
 
-def interval(differences: np.ndarray) -> str:
+def interval(differences: FloatArray) -> str:
     """Return a mean with its 95 % t interval."""
-    half = student.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / np.sqrt(len(differences))
-    mean = differences.mean()
-    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
+    found = mean_interval(differences)
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def train_all(study: Study, asked: Sequence[Setting], runs: Path) -> None:
