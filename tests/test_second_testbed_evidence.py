@@ -119,6 +119,9 @@ def test_a_table_pairs_by_seed_and_takes_replicates_as_units(program: Any) -> No
     assert found[4] == f"+0.200 [{0.2 - half:+.3f}, {0.2 + half:+.3f}]"
     assert found[6] == "3 of 3"
     assert _cells(text, "random@200")[6] == "1 of 2 (broken: loss_icl)"
+    assert found[7] == found[4] and _cells(text, "random@200")[7].startswith(
+        "+0.050 ["
+    )  # what breaks a constraint is worth nothing
     assert re.search(r"\| random@50 \| 0\.545 / 0\.27\d \| - \| - \|", text)
     assert re.search(r"\| random@200 \| 0\.645 / 0\.32\d \| 0\.745 / 0\.37\d\* \| - \|", text)
     against = [line for line in text.splitlines() if line.startswith("| tpe-then-gp@50 ")][2]
