@@ -154,8 +154,8 @@ _NOTES = (
     "over judging seeds, as if they were independent (who chooses for one chooses for the next, so that it is rather too "
     "narrow); below zero the pick was luckier; few seeds say it too small (two by half, ten by a fifth, as simulated), "
     "since they choose the best badly as well. Beside it what pick and best gain over static, judged likewise. A star: one "
-    "seed chose and judged. "
-    "Saturated: more than half of a size's runs have one and the same value, among which there is nothing to rank."
+    "seed chose and judged. Saturated: more than half of a size's runs have one and the same value, among which there is "
+    "nothing to rank."
 )
 
 
