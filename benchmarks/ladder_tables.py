@@ -59,7 +59,6 @@ def document_of(rows: pd.DataFrame, begins: str) -> dict[str, Any]:
     return {
         "study": study.name,
         "samples": study.samples,
-        "seeds": int(rows["seed"].nunique()),
         "tail": None if tail is None else int(tail[1]) / 100,
         "schedule": study.recipe.schedule,
         "precision": study.recipe.precision,
