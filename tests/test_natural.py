@@ -14,7 +14,7 @@ import pytest
 
 from curriculum.commands.check import check
 from curriculum.errors import DataError, FileError
-from curriculum.proxy.sizes import Size, resized, with_start
+from curriculum.proxy.sizes import Size, parse_sizes, resized, with_start
 from curriculum.proxy.training import first_model
 from curriculum.search.runner import stream_sizes
 from curriculum.search.study_file import load_study
@@ -312,3 +312,24 @@ def test_the_coarse_study_is_the_other_but_for_its_name_and_precision() -> None:
     coarse.remove("  precision: bfloat16")
     differ = [pair for pair in zip(settings_of("natural"), coarse, strict=True) if pair[0] != pair[1]]
     assert differ == [("name: natural", "name: natural-bfloat16")]
+
+
+def test_the_decaying_study_is_the_coarse_one_but_for_its_name_and_schedule() -> None:
+    decaying = settings_of("natural-cosine")
+    decaying.remove("  schedule: cosine")
+    differ = [pair for pair in zip(settings_of("natural-bfloat16"), decaying, strict=True) if pair[0] != pair[1]]
+    assert differ == [("name: natural-bfloat16", "name: natural-cosine")]
+
+
+def test_the_larger_study_is_the_coarse_one_but_for_its_proxy() -> None:
+    pairs = [
+        pair for pair in zip(settings_of("natural-bfloat16"), settings_of("natural-larger"), strict=True) if pair[0] != pair[1]
+    ]
+    assert [before.split(":")[0].strip() for before, _ in pairs] == [
+        *("name", "prepare", "layers", "width", "heads", "learning_rate", "start")
+    ]
+    study, larger = (load_study(ROOT / f"search/{name}.yaml") for name in ("natural-bfloat16", "natural-larger"))
+    [size] = parse_sizes("0.3M")
+    expected = replace(resized(study.recipe, size), start=larger.recipe.start)
+    assert larger.recipe.learning_rate == pytest.approx(expected.learning_rate, rel=1e-5)
+    assert larger.recipe == replace(expected, learning_rate=larger.recipe.learning_rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from test_search_end_to_end import STUDY, search
 from test_trial_loop import Here, runner_of
 
-from curriculum.errors import FileError
+from curriculum.errors import FileError, UserError
 from curriculum.probe import RunMeasures
 from curriculum.search.candidates import Candidates
 from curriculum.search.conclusion import Trial
+from curriculum.search.coordinator import Coordinator, Means
 from curriculum.search.objective import Score, reference_of
 from curriculum.search.pareto import (
     describe_front,
@@ -30,6 +32,7 @@ from curriculum.search.pareto import (
 from curriculum.search.proportions import Given
 from curriculum.search.proposals import Proposal
 from curriculum.search.proposer import Evidence
+from curriculum.search.runner import Runner
 from curriculum.search.study import Study
 from curriculum.search.study_file import default_study, load_study
 from curriculum.search.verdict import Arm
@@ -176,6 +179,32 @@ def test_a_lucky_run_does_not_displace_the_front(study: Study, tmp_path: Path, m
     found = Candidates(runner=runner, reference=reference, evidence=evidence).finalists(trials)
     assert len(set(asked)) == study.search.candidates
     assert len(found) == study.search.finalists and "trial-009" not in [trial.proposal.name for trial in found]
+
+
+def test_a_search_for_the_loss_claims_in_the_loss(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(STUDY + "objective: {metric: loss}\n")
+    search(tmp_path)
+    document = json.loads((tmp_path / "runs/tiny/result.json").read_text())
+    losses = {arm["name"]: np.mean(list(arm["loss"].values())) for arm in [*document["finalists"], *document["controls"]]}
+    saved = losses["static"] - losses[document["leader"]]
+    assert document["gain_over_static"]["mean"] == pytest.approx(saved, abs=2e-6)
+    assert f"loss {losses[document['leader']]:.3f} against static's {losses['static']:.3f}" in document["words"]
+
+
+@pytest.mark.parametrize("asked", ["metric: loss", "pareto: loss"])
+def test_losses_cannot_be_the_objective_of_runs_that_have_none(
+    asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(STUDY + f"objective: {{{asked}}}\n")
+    coordinator = Coordinator(
+        load_study(tmp_path / "tiny.yaml"), Means(runs=tmp_path / "runs", out=tmp_path / "mixes", workers=1)
+    )
+    bare = replace(score(0.5, 1.0), loss={})
+    monkeypatch.setattr(Runner, "scores", lambda self, requests: [bare for _ in requests])
+    with pytest.raises(
+        UserError, match=f"objective: {asked} needs held-out losses, and the runs have none; .* or drop {asked}"
+    ):
+        coordinator.run(1)
 
 
 def test_a_search_for_a_front_ends_in_one(tmp_path: Path) -> None:

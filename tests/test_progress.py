@@ -54,6 +54,21 @@ def test_the_line_says_all_that_is_known() -> None:
     assert line == "search: 23/50 done, 4 running, 1 failed, best .71 +- .04 (predicted .74), 11 min left"
 
 
+@pytest.mark.parametrize(
+    ("belief", "words"),
+    [
+        ((0.0657, 0.0004, 0.0701), "best .066 +- .000 (predicted .070)"),
+        ((-4.1551, 0.0052, -4.1402), "best -4.155 +- .005 (predicted -4.140)"),
+        ((-0.0002, 0.01, None), "best .000 +- .010"),
+    ],
+)
+def test_small_margins_and_nats_are_told_apart(belief: tuple[float, float, float | None], words: str) -> None:
+    progress, _, _ = make()
+    progress.stage("search", 50)
+    progress.believed(*belief)
+    assert words in progress.line()
+
+
 def test_the_estimate_counts_the_proof_that_was_announced() -> None:
     """127 of 150 runs are left after 23, at 24 half-made runs a 120 s; in the proof 100 are done and 50 left."""
     progress, clock, _ = make(total=150)
@@ -91,7 +106,16 @@ def test_the_first_runs_are_estimated_by_their_own_time_and_found_ones_by_none()
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.714, ".71"), (-0.05, "-.05"), (1.2, "1.20"), (-3.456, "-3.46"), (0.001, ".00"), (-0.001, ".00")]
+    ("value", "text"),
+    [
+        (0.714, ".71"),
+        (-0.25, "-.25"),
+        (1.0, "1.00"),
+        (-0.05, "-.050"),
+        (-3.4561, "-3.456"),
+        (0.0001, ".000"),
+        (-0.0001, ".000"),
+    ],
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     progress, _, _ = make()

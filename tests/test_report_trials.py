@@ -29,6 +29,7 @@ from curriculum.report.figures_style import NARROW, WIDE
 from curriculum.report.label_places import Box, free_places
 from curriculum.report.study_report import StudyRun
 from curriculum.search.statistics import Interval
+from curriculum.search.study import LESS_IS_BETTER
 
 NAMES = ("trial-35", "trial-29 with a name that goes on", "static", "hold-then-low", "ramp-down", "ramp-up", "shuffled")
 ROLES = ("leader", "finalist", *["control"] * 5)
@@ -56,6 +57,7 @@ def drawn(figure: Figure) -> dict[str, list[tuple[float, float]]]:
         ("time_general", "time general", lambda run: run.measures.time_general),
         ("final_margin", "final margin", lambda run: run.measures.final_margin),
         ("bits_per_byte", "bits per byte (less is better)", lambda run: (run.bits["qa"] + run.bits["code"]) / 2),
+        ("loss", "mean loss (less is better)", lambda run: run.mean_loss),
     ],
 )
 def test_the_picture_of_trials_shows_the_metric(study: StudyReport, metric: str, label: str, of: Any) -> None:
@@ -66,11 +68,11 @@ def test_the_picture_of_trials_shows_the_metric(study: StudyReport, metric: str,
     heights = sorted(y for points in drawn(drawing.figure).values() for _, y in points)
     assert heights == pytest.approx(sorted(of(run) for run in found)) and ax.get_ylabel() == label
     low, high = sorted(ax.get_ylim())
-    assert all(low <= y <= high for y in heights) and ax.yaxis_inverted() == (metric == "bits_per_byte")
+    assert all(low <= y <= high for y in heights) and ax.yaxis_inverted() == (metric in LESS_IS_BETTER)
     static = next(arm for arm in arm_points(asked) if arm.name == "static")
     runs = next(arm for arm in asked.arms if arm.name == "static").runs
     assert static.value.mean == pytest.approx(np.mean([of(run) for run in runs]), abs=2e-6)
-    best = (min if metric == "bits_per_byte" else max)(trial_points(asked), key=lambda trial: trial.value)
+    best = (min if metric in LESS_IS_BETTER else max)(trial_points(asked), key=lambda trial: trial.value)
     words = label.removesuffix(" (less is better)")
     assert f"{best.name}'s, {best.value:.3f}" in drawing.description and words in drawing.title
     assert all(f": {words} " in text for texts in drawing.hover.values() for text in texts)

@@ -256,6 +256,38 @@ def test_a_bits_per_byte_lead_must_last_in_bits(study: Study) -> None:
     assert judge(by_bits, gone, static, 1).kind == "transient"
 
 
+def test_the_loss_can_be_the_objective_and_its_lead_must_last(study: Study) -> None:
+    by_loss = replace(study, objective=replace(study.objective, metric="loss", subject_to=()))
+    static, better = arm("static", HIGH, loss=1.2), arm("x", LOW, loss=1.0)
+    verdict = judge(by_loss, better, static, 1)
+    assert verdict.kind == "winner" and verdict.gain.mean == pytest.approx(0.2)
+    assert "loss 1.000 against static's 1.200" in verdict.words
+    assert judge(by_loss, static, better, 1).kind == "none"
+    gone = replace(better, tail=static.tail)
+    assert judge(by_loss, gone, static, 1).kind == "transient"
+    assert search_value(by_loss, better.scores[0]) == pytest.approx(-1.0) and better.scores[0].shown("loss") == pytest.approx(
+        1.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("metric: loss, pareto: loss", "with `pareto: loss` the loss is the other objective already"),
+        ("metric: loss}\nsearch: {pruner: percentile-75", "loss is known at the end of a run"),
+    ],
+)
+def test_what_cannot_be_had_with_the_loss_as_objective_is_refused(given: str, said: str, tmp_path: Path) -> None:
+    lines = default_study().read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(("objective:", "search:"))]
+    path = tmp_path / "s.yaml"
+    path.write_text("\n".join([*kept, "objective: {metric: loss}"]))
+    assert load_study(path).objective.metric == "loss"
+    path.write_text("\n".join([*kept, f"objective: {{{given}}}"]))
+    with pytest.raises(FileError, match=said):
+        load_study(path)
+
+
 def test_a_study_states_its_suites(tmp_path: Path) -> None:
     text = default_study().read_text()
     given = text.replace("space:", "bits_per_byte: [{name: qa, file: qa.jsonl}]\nspace:").replace(

@@ -377,6 +377,36 @@ def test_document_and_table_hold_all_of_it(study: Study) -> None:
         assert part in printed.getvalue()
 
 
+def test_gains_are_printed_with_the_decimals_that_they_need_and_in_their_order(study: Study) -> None:
+    """Of an area of .06 two decimals would leave nothing; what is best by the study's metric stands first."""
+    by_area = replace(study, objective=replace(study.objective, metric="area", subject_to=()))
+    of = {
+        name: small_arm(name, gain, time)
+        for name, gain, time in (("static", 0.0, 0.5), ("x", 0.0112, 0.4), ("y", -0.0031, 0.9))
+    }
+    verdict = judge(by_area, of["x"], of["static"], 1)
+    printed = io.StringIO()
+    print_search(describe(by_area, verdict, of, ["x"], [], 1), Console(file=printed, width=200))
+    rows = [line.split("│")[1:-1] for line in printed.getvalue().splitlines() if line.startswith("│")]
+    assert [row[0].strip().removesuffix(" (found)") for row in rows] == ["x", "static", "y"]
+    assert (
+        rows[0][3].strip().startswith("0.011 [0.0")
+        and rows[0][4].strip() == "0.071"
+        and rows[2][3].strip().startswith("-0.003 [")
+    )
+
+
+def small_arm(name: str, gain: float, time: float) -> Arm:
+    scores = [score(time, final=0.06) for _ in range(10)]
+    return Arm(
+        name=name,
+        scores=tuple(
+            replace(each, measures=replace(each.measures, area=0.06 + gain + wobble / 50))
+            for each, wobble in zip(scores, np.roll(WOBBLE[:10], len(name) + int(100 * time)), strict=True)
+        ),
+    )
+
+
 def test_a_study_states_the_schedule_and_the_pairs_of_its_proof(tmp_path: Path) -> None:
     text = default_study().read_text()
     path = tmp_path / "study.yaml"

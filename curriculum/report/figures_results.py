@@ -16,6 +16,7 @@ import numpy as np
 from curriculum.report.figures_style import CONTROL, FAINT, INK, LEADER, PAPER, WIDE, style
 from curriculum.report.label_places import Label, place_labels
 from curriculum.search.statistics import Interval
+from curriculum.search.study import LESS_IS_BETTER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +27,8 @@ _MOST_BARS = 16
 _LOG_FROM = 8.0  # times the smallest loss: from there on a logarithmic axis shows more
 Kind = Literal["kept", "broken", "stopped"]
 KINDS: tuple[Kind, ...] = ("kept", "broken", "stopped")
-_RANGES = {"area": (-1.0, 1.0), "final_margin": (-1.0, 1.0), "bits_per_byte": (0.0, float("inf"))}  # others: shares
-LESS_IS_BETTER = ("bits_per_byte",)  # metrics shown upside down, so that better is up
+_POSITIVE = (0.0, float("inf"))
+_RANGES = {"area": (-1.0, 1.0), "final_margin": (-1.0, 1.0), **dict.fromkeys(LESS_IS_BETTER, _POSITIVE)}  # others: shares
 _AIR = 0.04
 _ALONG = 24  # points along an interval
 _LONGEST_NAME = 24
@@ -101,7 +102,8 @@ def trials_figure(
 ) -> Figure:
     """Return trials and arms by mean loss (left is better) and the value of `metric`, the study's (up is better).
 
-    Without any losses, trials stand in their order. Bars of arms are 95 % intervals, thin lines join a trial's repeats.
+    Without any losses, or where the loss is the metric, trials stand in their order. Metrics of which less is better are shown
+    upside down. Bars of arms are 95 % intervals, thin lines join a trial's repeats.
     Arms have their names beside them, as far as there is room.
     """
     from matplotlib.figure import Figure
@@ -109,7 +111,7 @@ def trials_figure(
     with style():
         figure = Figure(figsize=(width, 4.2 if width >= _NARROW_BELOW else 4.4), layout="constrained")
         ax = figure.subplots()
-        has_loss = any(trial.loss is not None for trial in trials)
+        has_loss = _by_loss(trials, metric)
         _draw_repeats(ax, trials, has_loss)
         for kind in KINDS:
             _draw_trials(ax, trials, kind, has_loss)
@@ -172,18 +174,22 @@ def _draw_trials(ax: Axes, trials: Sequence[TrialPoint], kind: Kind, has_loss: b
 
 def hover_texts(trials: Sequence[TrialPoint], metric: str = "time_general") -> dict[str, list[str]]:
     """Return what each trial's point of `trials_figure` says when it is hovered over, by the gid of its collection."""
-    has_loss = any(trial.loss is not None for trial in trials)
+    has_loss = _by_loss(trials, metric)
     shown = [trial for trial in trials if trial.loss is not None or not has_loss]
     return {f"trials-{kind}": [_point_words(trial, metric) for trial in shown if trial.kind == kind] for kind in KINDS}
 
 
+def _by_loss(trials: Sequence[TrialPoint], metric: str) -> bool:
+    return metric != "loss" and any(trial.loss is not None for trial in trials)
+
+
 def metric_words(metric: str) -> str:
     """Return a metric's name as a person writes it."""
-    return metric.replace("_", " ")
+    return "mean loss" if metric == "loss" else metric.replace("_", " ")
 
 
 def _point_words(trial: TrialPoint, metric: str) -> str:
-    loss = "" if trial.loss is None else f", mean loss {trial.loss:.3f}"
+    loss = "" if trial.loss is None or metric == "loss" else f", mean loss {trial.loss:.3f}"
     return f"{trial.name}: {metric_words(metric)} {trial.value:.3f}{loss}"
 
 
@@ -224,7 +230,7 @@ def _set_scales(ax: Axes, trials: Sequence[TrialPoint], arms: Sequence[ArmPoint]
     ends = max(least - _AIR, min(low, middle - 0.1)), min(most + _AIR, max(high, middle + 0.1))
     ax.set_ylim(ends[::-1] if metric in LESS_IS_BETTER else ends)
     if not has_loss:
-        ax.set_xlabel("trial (the runs have no held-out losses)")
+        ax.set_xlabel("trial" if metric == "loss" else "trial (the runs have no held-out losses)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         return
     ax.set_xlabel("mean held-out loss (nats)")
@@ -259,7 +265,6 @@ def importance_figure(importance: Mapping[str, float], *, width: float = WIDE) -
 
 __all__ = [
     "KINDS",
-    "LESS_IS_BETTER",
     "ArmPoint",
     "Kind",
     "TrialPoint",

@@ -13,7 +13,6 @@ from typing import Any
 
 from curriculum.report.figures import schedule_figure, schedule_points, trajectory_figure
 from curriculum.report.figures_results import (
-    LESS_IS_BETTER,
     ArmPoint,
     Kind,
     TrialPoint,
@@ -26,6 +25,7 @@ from curriculum.report.figures_results import (
 from curriculum.report.figures_style import WIDE, Drawing
 from curriculum.report.study_report import ReportArm, StudyReport
 from curriculum.search.statistics import Interval
+from curriculum.search.study import LESS_IS_BETTER
 
 PROBE_PREFIX = "trajectory-"
 
@@ -152,7 +152,7 @@ def _trials(report: StudyReport, width: float) -> Iterator[Drawing]:
     first = best(whole, key=lambda trial: trial.value)
     yield Drawing(
         name="trials",
-        title=f"Every trial by mean loss and {words}",
+        title=f"Every trial by {words}" if metric == "loss" else f"Every trial by mean loss and {words}",
         description=f"{len(trials)} trials, one point each; the {most} {words} of a single run is {first.name}'s, "
         f"{first.value:.3f}. The table of trials holds every point.",
         figure=trials_figure(trials, arms, metric=metric, width=width),

@@ -116,10 +116,11 @@ class SearchProgress:
     def _best_words(self) -> list[str]:
         """What is believed of the best trial says more than its one noisy value."""
         if self._belief is None:
-            return [] if self._best is None else [f"best {_short(self._best)}"]
+            return [] if self._best is None else [f"best {_short(self._best, _decimals(self._best))}"]
         best, deviation, predicted = self._belief
-        words = f"best {_short(best)} +- {_short(deviation)}"
-        return [words if predicted is None else f"{words} (predicted {_short(predicted)})"]
+        decimals = _decimals(best)
+        words = f"best {_short(best, decimals)} +- {_short(deviation, decimals)}"
+        return [words if predicted is None else f"{words} (predicted {_short(predicted, decimals)})"]
 
     def seconds_left(self) -> float | None:
         """Return the time until the verdict, all announced stages counted; None before a run was made."""
@@ -132,8 +133,13 @@ class SearchProgress:
         return left * (self._clock() - self._began) / (self._made + self._running / 2)
 
 
-def _short(value: float) -> str:
-    """Return two decimals without the zero before the point: .71, -.05, 1.20."""
-    text = f"{value:.2f}"
-    text = "0.00" if text == "-0.00" else text
+def _decimals(best: float) -> int:
+    """Return how many decimals tell trials apart: of small margins, and of nats and bits, thousandths do."""
+    return 2 if 0.2 <= abs(best) <= 1 else 3
+
+
+def _short(value: float, decimals: int) -> str:
+    """Return a number without the zero before the point: .71, -.05, -4.155."""
+    text = f"{value:.{decimals}f}"
+    text = text.removeprefix("-") if float(text) == 0 else text
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import floor, log10
 from typing import Any
 
 from rich.console import Console
@@ -13,17 +14,18 @@ def print_search(document: Mapping[str, Any], console: Console) -> None:
     """Print what `search --json` holds, for a person."""
     table = Table(title="Proof: same exposure, fresh seeds, fresh probe items", title_justify="left")
     gained = f"gain over static ({document['confidence']:.1%})"
+    digits = _digits(document)
     for column in ("curriculum", "pairs", "time general (95 %)", gained, "area", "final margin", "mean loss"):
         table.add_column(column, justify="left" if column == "curriculum" else "right")
-    for arm in sorted([*document["finalists"], *document["controls"]], key=lambda arm: -arm["time_general"]["mean"]):
+    for arm in sorted([*document["finalists"], *document["controls"]], key=lambda arm: -arm["gain_over_static"]["mean"]):
         found = arm in document["finalists"]
         table.add_row(
             f"[bold]{arm['name']}[/bold] (found)" if found else arm["name"],
             str(arm["pairs"]),
             _interval(arm["time_general"]),
-            "" if arm["name"] == "static" else _interval(arm["gain_over_static"]),
-            f"{arm['area']:.2f}",
-            f"{arm['final_margin']:.2f}",
+            "" if arm["name"] == "static" else _interval(arm["gain_over_static"], digits),
+            f"{arm['area']:.{digits}f}",
+            f"{arm['final_margin']:.{digits}f}",
             f"{_mean(arm['loss']):.3f}",
         )
     console.print(table)
@@ -33,7 +35,9 @@ def print_search(document: Mapping[str, Any], console: Console) -> None:
     console.print(document["words"], markup=False, highlight=False)
     if document["best_hand_made"] is not None:
         gain = document["gain_over_best_hand_made"]
-        console.print(f"Against the best hand-made control, {document['best_hand_made']}: {_interval(gain)}.", highlight=False)
+        console.print(
+            f"Against the best hand-made control, {document['best_hand_made']}: {_interval(gain, digits)}.", highlight=False
+        )
     if document["mix"] is not None:
         console.print(f"Mix file: {document['mix']}", markup=False, highlight=False)
 
@@ -50,7 +54,7 @@ def _print_tail(document: Mapping[str, Any], console: Console) -> None:
         table.add_row(
             arm["name"],
             _interval(tail["time_general_in_tail"]),
-            f"{tail['final_margin']:.2f}",
+            f"{tail['final_margin']:.{_digits(document)}f}",
             f"{_mean(tail['loss']):.3f}",
         )
     console.print(table)
@@ -65,7 +69,7 @@ def _print_schedule(document: Mapping[str, Any], console: Console) -> None:
         table.add_column(column, justify="left" if column == "curriculum" else "right")
     for arm in arms:
         under = arm["under_target_schedule"]
-        gain = "" if arm["name"] == "static" else _interval(under["gain_over_static"])
+        gain = "" if arm["name"] == "static" else _interval(under["gain_over_static"], _digits(document))
         table.add_row(arm["name"], str(under["pairs"]), gain)
     console.print(table)
 
@@ -83,6 +87,11 @@ def _print_front(document: Mapping[str, Any], console: Console) -> None:
         better = "yes" if point["dominates_static"] else ""
         table.add_row(point["name"], str(point["pairs"]), gain, _interval(point["mean_loss"], 3), saved, better)
     console.print(table)
+
+
+def _digits(document: Mapping[str, Any]) -> int:
+    """Return the decimals of gains: two, or as many as show the difference that would count as equal."""
+    return max(2, floor(-log10(document["equal_within"] or 0.05)) + 1)
 
 
 def _interval(found: Mapping[str, float | None], digits: int = 2) -> str:

@@ -64,7 +64,9 @@ class StudyRun:
         return float(np.mean(list(self.losses.values()))) if self.losses else None
 
     def metric(self, name: str) -> float | None:
-        """Return a study's metric by name, bits per byte as their mean over suites; None where the run has none."""
+        """Return a metric by name, bits per byte and loss as means over suites and streams; None where there is none."""
+        if name == "loss":
+            return self.mean_loss
         if name == "bits_per_byte":
             return float(np.mean(list(self.bits.values()))) if self.bits else None
         return float(getattr(self.measures, name))

@@ -22,7 +22,6 @@ from curriculum.search.verdict import (
     Arm,
     Verdict,
     confidence_of,
-    metric_of,
     narrow,
     paired_differences,
     paired_gain,
@@ -136,7 +135,7 @@ def _under_schedule(study: Study, arm: Arm, static: Arm, comparisons: int) -> di
     if not (arm.scheduled and static.scheduled):
         return None
     metric = study.objective.metric
-    values = [metric_of(score, metric) for score in arm.scheduled]
+    values = [score.shown(metric) for score in arm.scheduled]
     return {
         "pairs": len(arm.scheduled),
         metric: mean_interval(values).as_json(),
@@ -166,7 +165,7 @@ def winning_mix(
     if trial.request is None:
         raise RunError(f"trial {trial.proposal.number} has no run, so it cannot have won")
     metric = study.objective.metric
-    values = {name: mean_interval([score.metric(metric) for score in arms[name].scores]) for name in (verdict.arm, "static")}
+    values = {name: mean_interval([score.shown(metric) for score in arms[name].scores]) for name in (verdict.arm, "static")}
     provenance = {
         "study": study.name,
         "trial": None if trial.score is None else trial.proposal.number,  # None: the surrogate's optimum, never tried

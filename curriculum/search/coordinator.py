@@ -232,15 +232,17 @@ class Coordinator:
         return reference_of(scores)
 
     def _check_losses(self, score: Score) -> None:
-        """Refuse a front of losses where runs have none; say that a constraint on them holds nobody back."""
+        """Refuse losses as an objective where runs have none; say that a constraint on them holds nobody back."""
         if score.loss:
             return
-        if self.study.objective.pareto == "loss":
+        objective = self.study.objective
+        if "loss" in (objective.pareto, objective.metric):
+            asked = "pareto: loss" if objective.pareto == "loss" else "metric: loss"
             raise UserError(
-                "objective: pareto: loss needs held-out losses, and the runs have none; let the command write loss.parquet, "
-                "give the streams a heldout folder, or drop pareto"
+                f"objective: {asked} needs held-out losses, and the runs have none; let the command write loss.parquet, give "
+                f"the streams a heldout folder, or drop {asked}"
             )
-        if "loss" in self.study.objective.subject_to:
+        if "loss" in objective.subject_to:
             self._observer.notice("the runs have no held-out losses, so that no trial is held to static's")
 
     def _conclude(self, proof: Proof, trials: Sequence[Trial], tried: int, created: str, seconds: float) -> SearchResult:

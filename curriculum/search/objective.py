@@ -12,7 +12,7 @@ import numpy as np
 from curriculum.probe import RunMeasures
 from curriculum.proxy.run import RunResult
 from curriculum.proxy.stopping import prefix_value
-from curriculum.search.study import Study
+from curriculum.search.study import LESS_IS_BETTER, Study
 
 _BITS_SLACK = 0.02  # bits a byte, likewise
 MARGIN_SLACK = 0.05  # final margins within this count as equal, as in a verdict; a single run is allowed a standard deviation
@@ -29,10 +29,14 @@ class Score:
     bits: Mapping[str, float]
 
     def metric(self, name: str) -> float:
-        """Return one measure by name, more being better: of bits per byte, the negative mean over suites."""
-        if name == "bits_per_byte":
-            return -float(np.mean(list(self.bits.values())))
+        """Return one measure by name, more being better: of bits per byte and loss, minus the mean over suites and streams."""
+        if name in LESS_IS_BETTER:
+            return -float(np.mean(list((self.loss if name == "loss" else self.bits).values())))
         return float(getattr(self.measures, name))
+
+    def shown(self, name: str) -> float:
+        """Return one measure by name as people read it: bits per byte and losses are positive."""
+        return -self.metric(name) if name in LESS_IS_BETTER else self.metric(name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +86,7 @@ def _limits(of_runs: Sequence[Mapping[str, float]], slack: float) -> dict[str, f
 def search_value(study: Study, score: Score) -> float:
     """Return what the sampler maximises: the metric, of time_general and area the mean (see `prefix_value`)."""
     metric = study.objective.metric
-    return score.metric(metric) if metric == "bits_per_byte" else prefix_value(score.measures, metric)
+    return score.metric(metric) if metric in LESS_IS_BETTER else prefix_value(score.measures, metric)
 
 
 def unmeasured(score: Score, reference: Reference) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ _AUGMENTED = 0.05  # Knowles's rho: between points equal in the worst objective,
 
 def objectives(study: Study, score: Score) -> tuple[float, float]:
     """Return what a Pareto study maximises: its metric, and minus the mean held-out loss over streams, in nats."""
-    return score.metric(study.objective.metric), -float(np.mean(list(score.loss.values())))
+    return score.metric(study.objective.metric), score.metric("loss")
 
 
 def non_dominated(points: FloatArray) -> NDArray[np.bool_]:
@@ -120,8 +120,8 @@ def _front_point(study: Study, arm: Arm, static: Arm, comparisons: int) -> dict[
     return {
         "name": arm.name,
         "pairs": len(arm.scores),
-        metric: mean_interval([score.metric(metric) for score in arm.scores]).as_json(),
-        "mean_loss": mean_interval([-objectives(study, score)[1] for score in arm.scores]).as_json(),
+        metric: mean_interval([score.shown(metric) for score in arm.scores]).as_json(),
+        "mean_loss": mean_interval([score.shown("loss") for score in arm.scores]).as_json(),
         "gain_over_static": gain.as_json(),
         "loss_saved_over_static": saved.as_json(),
         "dominates_static": max(gain.low, saved.low) > 0 and min(gain.high, saved.high) >= 0,

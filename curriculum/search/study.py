@@ -18,16 +18,17 @@ from curriculum.probe.specification import ProbeSpecification, SuiteSpecificatio
 from curriculum.proxy.recipe import Recipe
 
 Exposure = Literal["fixed", "free"]
-Metric = Literal["time_general", "area", "final_margin", "longest_stay", "worst_probe", "bits_per_byte"]
+Metric = Literal["time_general", "area", "final_margin", "longest_stay", "worst_probe", "bits_per_byte", "loss"]
 Shape = Literal["steps", "ramps", "two-phase"]
 SHAPES: tuple[Shape, ...] = ("steps", "ramps", "two-phase")
 Sampler = Literal["tpe", "gp", "tpe-then-gp", "cmaes", "random", "regmix", "olmix", "regmix-d"]
 SAMPLERS: tuple[Sampler, ...] = ("tpe", "gp", "tpe-then-gp", "cmaes", "random", "regmix", "olmix", "regmix-d")
 STATIC_SAMPLERS = ("regmix", "olmix")  # propose static mixes, of which a fixed exposure leaves only one
-METRICS: tuple[Metric, ...] = ("time_general", "area", "final_margin", "longest_stay", "worst_probe", "bits_per_byte")
+METRICS: tuple[Metric, ...] = ("time_general", "area", "final_margin", "longest_stay", "worst_probe", "bits_per_byte", "loss")
 DEFAULT_CONSTRAINTS = ("final_margin", "loss")
 CONSTRAINTS = (*DEFAULT_CONSTRAINTS, "bits_per_byte")
-END_STATES = ("final_margin", "bits_per_byte")  # metrics of the run's end, which no prefix of it foretells
+END_STATES = ("final_margin", "bits_per_byte", "loss")  # metrics of the run's end, which no prefix of it foretells
+LESS_IS_BETTER = ("bits_per_byte", "loss")  # a search takes them negative; people read them as they are
 Schedule = Literal["constant", "cosine", "wsd"]
 SCHEDULES: tuple[Schedule, ...] = ("constant", "cosine", "wsd")
 Pruner = Literal["none", "percentile-75"]

@@ -167,6 +167,10 @@ def _check_objective(study: Study, root: Node) -> None:
         raise root.find(("objective", "target_schedule")).fail(
             "a command sets its own learning rate; leave this out, and search under the full run's schedule"
         )
+    if objective.pareto is not None and objective.metric == "loss":
+        raise root.find(("objective", "metric")).fail(
+            "with `pareto: loss` the loss is the other objective already; wanted a measure of probes (time_general, area, ...)"
+        )
     if objective.pareto is not None and "loss" in objective.subject_to:
         raise root.find(("objective", "subject_to")).fail(
             "with `pareto: loss` the loss is an objective and cannot be a constraint; leave it out of subject_to"

@@ -41,7 +41,7 @@ from curriculum.search.statistics import (
     power,
     shrunken_means,
 )
-from curriculum.search.study import Study
+from curriculum.search.study import LESS_IS_BETTER, Study
 
 Kind = Literal["winner", "transient", "tie", "none"]
 LEAST_PAIRS = 10  # five agreeing pairs are p = .06
@@ -67,7 +67,7 @@ class Arm:
 
     def mean(self, metric: str) -> float:
         """Return the mean of one measure over the seeds."""
-        return float(np.mean([metric_of(score, metric) for score in self.scores]))
+        return float(np.mean([score.metric(metric) for score in self.scores]))
 
     def loss(self) -> dict[str, float]:
         """Return each stream's mean held-out loss."""
@@ -100,11 +100,6 @@ class Verdict:
     more_pairs: int | None = 0
 
 
-def metric_of(score: Score, metric: str) -> float:
-    """Return one measure of a run, more being better; "loss" is minus the mean over streams."""
-    return -float(np.mean(list(score.loss.values()))) if metric == "loss" else score.metric(metric)
-
-
 def narrow(metric: str, static: Arm) -> float:
     """Return the bound within which a whole interval must lie to count as equal to static, in the metric's unit.
 
@@ -116,7 +111,7 @@ def narrow(metric: str, static: Arm) -> float:
 def paired_differences(arm: Arm, other: Arm, metric: str) -> FloatArray:
     """Return the differences of one measure over the seeds that both arms have, shape (pairs,)."""
     pairs = zip(arm.scores, other.scores, strict=False)
-    return np.asarray([metric_of(left, metric) - metric_of(right, metric) for left, right in pairs])
+    return np.asarray([left.metric(metric) - right.metric(metric) for left, right in pairs])
 
 
 def confidence_of(study: Study, pairs: int, comparisons: int) -> float:
@@ -132,7 +127,7 @@ def paired_gain(study: Study, arm: Arm, other: Arm, metric: str, comparisons: in
 
 
 def tail_gain(arm: Arm, other: Arm, metric: str, comparisons: int = 1) -> Interval:
-    """Return the mean difference of a measure within the common tail; of bits per byte, at the end of runs with it.
+    """Return the mean difference of a measure within the common tail; of bits per byte and loss, at the end of runs with it.
 
     Corrected for the `comparisons` finalists that may be asked; not for looks, since it is looked at once.
     """
@@ -142,7 +137,7 @@ def tail_gain(arm: Arm, other: Arm, metric: str, comparisons: int = 1) -> Interv
 
 
 def _in_tail(score: Score, metric: str) -> float:
-    return score.metric(metric) if metric == "bits_per_byte" else float(getattr(score.tail, metric))
+    return score.metric(metric) if metric in LESS_IS_BETTER else float(getattr(score.tail, metric))
 
 
 def scheduled_gain(arm: Arm, other: Arm, metric: str, comparisons: int = 1) -> Interval:
@@ -286,8 +281,8 @@ def shrunken_gain(arm: Arm, static: Arm, metric: str, finalists: Sequence[Arm]) 
     """
     others = [other for other in finalists if other.name != arm.name]
     pairs = min(len(other.scores) for other in (arm, static, *others))
-    table = np.asarray([[metric_of(score, metric) for score in other.scores[:pairs]] for other in (arm, *others)])
-    base = float(np.mean([metric_of(score, metric) for score in static.scores[:pairs]]))
+    table = np.asarray([[score.metric(metric) for score in other.scores[:pairs]] for other in (arm, *others)])
+    base = float(np.mean([score.metric(metric) for score in static.scores[:pairs]]))
     return min(float(shrunken_means(table)[0]), float(table[0].mean())) - base
 
 
@@ -382,7 +377,7 @@ def _none_words(verdict: Verdict, arm: Arm, compared: str, scheduled: str) -> st
 
 def _compared(study: Study, verdict: Verdict, arm: Arm, static: Arm) -> str:
     metric, pairs = study.objective.metric, min(len(arm.scores), len(static.scores))
-    sign = -1 if metric == "bits_per_byte" else 1  # within a search more is better; shown are the bits themselves
+    sign = -1 if metric in LESS_IS_BETTER else 1  # within a search more is better; shown are bits and nats themselves
     reached, base = sign * arm.mean(metric), sign * static.mean(metric)
     final = mean_interval(paired_differences(arm, static, "final_margin"))
     ratios = "at equal exposure" if study.exposure == "fixed" else "at ratios of its own"
