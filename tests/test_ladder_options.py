@@ -199,7 +199,11 @@ def test_what_starts_cost_is_told_beside_the_plan(path: Path, capsys: pytest.Cap
     assert plan["starts"]["samples"] == 2560
     for of, size in zip(plan["starts"]["sizes"], plan["sizes"], strict=True):
         assert of["name"] == size["name"] and of["flops"] == pytest.approx(10 * size["training_flops"])
-        assert of["seconds"] == pytest.approx(size["seconds"] * of["flops"] / size["flops"])
+        assert of["seconds"] == pytest.approx(max(size["training_flops"] / 1e9, 16 * (1e-3 + 5e-4 * size["layers"])) * 10)
+    assert ladder(path, replace(options, device="mine=1e15"), as_json=True) == 0
+    plan = json.loads(words(capsys))
+    for of, size in zip(plan["starts"]["sizes"], plan["sizes"], strict=True):  # launching decides, of a start as of a run
+        assert of["seconds"] == pytest.approx(160 * (1e-3 + 5e-4 * size["layers"]))
     path.write_text(STUDY)
     assert ladder(path, options) == 0 and "Not counted" not in words(capsys)
 

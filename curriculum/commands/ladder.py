@@ -282,11 +282,11 @@ def plan_of(made: Ladder, device: Device | None, price: float | None) -> dict[st
         "device_hours": hours,
         "money": None if price is None else price * hours,
         "workers": made.workers if device is None else None,
-        "starts": _starts(made, parts.shape, sizes),
+        "starts": _starts(made, parts.shape, sizes, device),
     }
 
 
-def _starts(made: Ladder, shape: RunShape, sizes: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _starts(made: Ladder, shape: RunShape, sizes: Sequence[Mapping[str, Any]], device: Device | None) -> dict[str, Any] | None:
     """Return what the checkpoints cost from which runs begin, which the plan leaves out; None where they begin from none.
 
     A start is taken to be as long as the study's own, and to be fed samples such as a run's; its readings are left out.
@@ -298,8 +298,16 @@ def _starts(made: Ladder, shape: RunShape, sizes: Sequence[Mapping[str, Any]]) -
         return {"samples": None, "sizes": []}
     as_runs = trained / (shape.steps * shape.batch.rows)
     flops = {size["name"]: size["training_flops"] * as_runs for size in sizes}
-    seconds = {size["name"]: size["seconds"] * flops[size["name"]] / size["flops"] for size in sizes}
+    seconds = {size["name"]: _training_seconds(size, device) * as_runs for size in sizes}
     return {"samples": trained, "sizes": [{"name": name, "flops": flops[name], "seconds": seconds[name]} for name in flops]}
+
+
+def _training_seconds(size: Mapping[str, Any], device: Device | None) -> float:
+    """Return what of a run's seconds is training: here by its share of the FLOPs; elsewhere all but the readings' work, since a
+    step may be no shorter than its launching."""
+    if device is None:
+        return float(size["seconds"] * size["training_flops"] / size["flops"])
+    return float(size["seconds"] - size["reading_flops"] / (device.flops * device.utilisation))
 
 
 def trained_samples(start: Path | None) -> int | None:
