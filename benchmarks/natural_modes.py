@@ -5,6 +5,7 @@
         --starts 'examples/natural/data/starts/{size}' --workers 1
     python benchmarks/natural_modes.py [--ladder runs/natural-ladder] [--factors examples/natural/data/runs/factors]
         [--of ladder_natural]     # the table it goes with: natural_modes.md, of another ladder natural_modes_10m.md
+        [--study search/natural-binding.yaml]     # whose probes the ladder asked
 
 Nothing is trained: the readings of the ladder's runs, and of the first part of `natural_factors.py`, are looked at again. A
 probe whose margin never left the band around zero is `unformed`, as is one that is not capable: the two are told apart here.
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from math import lcm
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +38,6 @@ from curriculum.search.study_file import load_study
 ROOT = Path(__file__).parents[1]
 LARGER = "0.3M"
 BURN_IN = 0.2
-SHARES = 18  # three families of two, two and three probes: a probe that is general throughout gives 3 or 2 of so many
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,11 +94,23 @@ def probe_rows(group: Group) -> Iterator[tuple[str, ...]]:
             f"{group.start[str(probe)].margin:+.3f} ({group.start[str(probe)].control_margin:.2f})",
             *(f"{part['margin'].mean():+.3f} ({part['control_margin'].mean():.2f})" for part in (begin, end)),
             *(f"{(part['margin'].abs() > HYSTERESIS).sum()}" for part in (begin, end)),
-            *(f"{(part['mode'] == 'general').sum()}" for part in (begin, end)),
+            *(general(part["mode"]) for part in (begin, end)),
             f"{len(left) / len(of_probe):.0%}",
             f"{1 - of_probe['capable'].mean():.1%}",
             said(changes(of_probe)),
         )
+
+
+def general(modes: pd.Series[str]) -> str:
+    """Return how many are general, and how many shallow where any is."""
+    shallow = (modes == "shallow").sum()
+    return f"{(modes == 'general').sum()}" + (f" ({shallow} shallow)" if shallow else "")
+
+
+def shares_of(readings: pd.DataFrame) -> int:
+    """Return of how many equal parts a `time_general` is made that is 0 or 1 for every probe: families weigh alike."""
+    probes = readings.groupby("family")["probe"].nunique()
+    return len(probes) * lcm(*probes.tolist())
 
 
 def changes(readings: pd.DataFrame) -> Counter[tuple[str, str]]:
@@ -186,12 +199,14 @@ def report(groups: Sequence[Group], factors: Mapping[str, pd.DataFrame], ladder:
         parts += [f"## {group.size}, {group.readings['run'].nunique()} runs", table(head, list(probe_rows(group)))]
     kinds = (("as it is", False), ("were the start read too", True))
     counted = [
-        f"- {group.size}, {kind}: {commonest(time_general(group, from_start=whether), SHARES)}"
+        f"- {group.size}, {kind}: {commonest(time_general(group, from_start=whether), shares_of(group.readings))}"
         for group in groups
         for kind, whether in kinds
     ]
     parts += ["## time_general", "\n".join(counted)]
     names = [f"{one}, {other}" for one, other in combinations(sorted(groups[0].readings["family"].unique()), 2)]
+    if not names:
+        return parts
     rows = [list(row) for row in correlation_rows(groups, factors)]
     return [
         *parts,
@@ -226,8 +241,9 @@ def main() -> None:
     parser.add_argument("--factors", type=Path, default=ROOT / "examples/natural/data/runs/factors")
     parser.add_argument("--starts", default=str(ROOT / "examples/natural/data/starts/{size}"))
     parser.add_argument("--of", default="ladder_natural", help="the ladder's table")
+    parser.add_argument("--study", type=Path, default=STUDY)
     arguments = parser.parse_args()
-    study = load_study(STUDY)
+    study = load_study(arguments.study)
     groups = groups_of(arguments.ladder, lambda size: read_proof_items(study, Path(arguments.starts.format(size=size))))
     factors = factor_readings(arguments.factors)
     suffix = arguments.of.removeprefix("ladder_natural")

@@ -35,22 +35,34 @@ ROOT = HERE.parent
 STUDIES = {
     "natural": "Order alone",
     "natural-larger": "Order alone, a proxy of 295k parameters in bfloat16",
+    "natural-loss": "Order alone, for the lowest mean loss",
     "natural-free": "Exposure free: ratios too",
 }
 BUDGET = 50
 KINDS = {"proof": "proof", "controls": "proof", "tail": "tail"}  # of a run's folder: what it stands for in the rows
 MEASURES = ("area", "area_in_tail", "final_margin", "time_general")
-KEPT = ("verdict", "words", "leader", "confidence", "best_hand_made", "gain_over_best_hand_made", "trials", "failed", "stopped")
+KEPT = (
+    "verdict",
+    "words",
+    "leader",
+    "confidence",
+    "metric",
+    "best_hand_made",
+    "gain_over_best_hand_made",
+    "trials",
+    "failed",
+    "stopped",
+)
 HEAD = f"""# What a search finds on the natural testbed
 
     python examples/natural/prepare.py --size study,0.3M
     python benchmarks/natural_search.py --runs runs/natural-search
 
 {BUDGET} trials each, then ten fresh seeds and fresh probe items, 4,096 samples, the starts of `prepare.py`. The objective is
-the mean margin (`area`), no stream's loss may exceed static's limit. Gains are paired by seed, with the wider of t and
-sign-flip intervals, at the confidence that the proof uses; a close comparison has more pairs, measures are means over the
-seeds that all arms have. The best hand-made order is the best of the same seeds, so that what is found has no easy rival.
-Rows of all runs: `natural_search.csv`."""
+the mean margin (`area`) or the mean loss; no stream's loss may exceed static's limit. Gains are paired by seed, with the wider
+of t and sign-flip intervals, at the confidence that the proof uses; of loss they are nats saved. A close comparison has more
+pairs; measures are means over the seeds that all arms have. The best hand-made order is the best of the same seeds, so that
+what is found has no easy rival. Rows of all runs: `natural_search.csv`."""
 
 
 def search(study: str, runs: Path) -> dict[str, Any]:
@@ -72,6 +84,11 @@ def search(study: str, runs: Path) -> dict[str, Any]:
     )
     document: dict[str, Any] = json.loads(ended.stdout)
     return document
+
+
+def metric_of(study: str) -> str:
+    """Return what a study searches for."""
+    return load_study(ROOT / "search" / f"{study}.yaml").objective.metric
 
 
 def rows_of(study_name: str, folder: Path) -> Iterator[dict[str, object]]:
@@ -112,9 +129,8 @@ def found_mix(study_name: str, folder: Path, leader: str) -> Mix:
     """Return the mix that a proof led with, of the study's own streams and seed, whatever folders it was played from."""
     study = load_study(ROOT / "search" / f"{study_name}.yaml")
     played = Mix.load(sorted(folder.glob(f"proof-{leader}-s*/mix.yaml"))[0])
-    streams = {
-        name: replace(stream, local=f"../examples/natural/data/streams/{name}") for name, stream in played.streams.items()
-    }
+    data = ROOT / "examples/natural/data/streams"
+    streams = {name: replace(stream, local=str(data / name)) for name, stream in played.streams.items()}
     return replace(played, name=f"{study_name}-found", streams=streams, seed=study.seed)
 
 
@@ -130,12 +146,13 @@ def section(title: str, rows: pd.DataFrame, said: Mapping[str, Any], mix: Mix) -
     """Yield the parts of one search's section; `rows` are its own."""
     losses = [column for column in rows.columns if column.startswith("loss_")]
     rows = rows.assign(loss=rows[losses].mean(axis=1))
+    rows["value"] = -rows["loss"] if said["metric"] == "loss" else rows[said["metric"]]
     proof, tail = (rows[rows["kind"] == kind] for kind in ("proof", "tail"))
     shared = proof[proof.groupby("seed")["arm"].transform("nunique") == proof["arm"].nunique()]
     leader, best, confidence = said["leader"], said["best_hand_made"], said["confidence"]
     yield f"## {title}"
     yield f"`search/{rows['study'].iloc[0]}.yaml`; intervals of {confidence:.1%}, of the tail of 95 %."
-    means = shared.groupby("arm")[[*MEASURES, "loss"]].mean().sort_values("area", ascending=False)
+    means = shared.groupby("arm")[[*MEASURES, "loss", "value"]].mean().sort_values("value", ascending=False)
     header = [
         "curriculum",
         "pairs",
@@ -155,7 +172,7 @@ def section(title: str, rows: pd.DataFrame, said: Mapping[str, Any], mix: Mix) -
 
 
 def _row(arm: str, of: pd.Series[float], proof: pd.DataFrame, leader: str, best: str | None, confidence: float) -> list[str]:
-    gains = [None if other is None else paired(proof, arm, other, "area", confidence) for other in ("static", best)]
+    gains = [None if other is None else paired(proof, arm, other, "value", confidence) for other in ("static", best)]
     return [
         f"{arm} (found)" if arm == leader else arm,
         f"{len(proof[proof['arm'] == arm])}",
@@ -202,7 +219,7 @@ def collect(runs: Path) -> None:
     rows, said = [], {}
     for study in STUDIES:
         document = search(study, runs)
-        said[study] = {name: document[name] for name in KEPT}
+        said[study] = {name: {**document, "metric": metric_of(study)}[name] for name in KEPT}
         rows += rows_of(study, runs / study)
         found_mix(study, runs / study, document["leader"]).dump(HERE / f"natural_search_{study}.yaml")
     checked(pd.DataFrame(rows)).round(6).to_csv(HERE / "natural_search.csv", index=False)

@@ -307,6 +307,22 @@ def test_the_free_study_is_the_other_but_for_its_name_and_exposure() -> None:
     assert differ == [("name: natural", "name: natural-free"), ("exposure: fixed", "exposure: free")]
 
 
+def test_the_study_of_losses_is_the_other_but_for_its_name_and_metric() -> None:
+    differ = [pair for pair in zip(settings_of("natural"), settings_of("natural-loss"), strict=True) if pair[0] != pair[1]]
+    assert differ[0] == ("name: natural", "name: natural-loss") and len(differ) == 2
+    assert differ[1][0].replace("metric: area", "metric: loss") == differ[1][1]
+
+
+def test_the_study_of_one_family_is_the_coarse_one_but_for_its_name_and_probes() -> None:
+    coarse, family = (
+        [line for line in settings_of(name) if "control:" not in line and "- {name:" not in line]
+        for name in ("natural-bfloat16", "natural-binding")
+    )
+    differ = [pair for pair in zip(coarse, family, strict=True) if pair[0] != pair[1]]
+    assert differ == [("name: natural-bfloat16", "name: natural-binding")]
+    assert {probe.family for probe in load_study(ROOT / "search/natural-binding.yaml").probes} == {"binding"}
+
+
 def test_the_coarse_study_is_the_other_but_for_its_name_and_precision() -> None:
     coarse = settings_of("natural-bfloat16")
     coarse.remove("  precision: bfloat16")

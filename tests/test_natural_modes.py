@@ -92,3 +92,11 @@ def test_families_are_correlated_over_runs_and_over_curricula() -> None:
 def test_the_report_has_a_part_for_each_size_and_names_families_as_they_stand_in_the_columns(ladder: Path) -> None:
     parts = modes.report(modes.groups_of(ladder, starts), {})
     assert any(part.startswith("## study, 2 runs") for part in parts) and "copy, tell: end" in parts[-1]
+
+
+def test_shallow_runs_are_told_and_shares_follow_from_families() -> None:
+    assert modes.general(pd.Series(["general", "unformed", "general"])) == "2"
+    assert modes.general(pd.Series(["general", "shallow", "shallow"])) == "1 (2 shallow)"
+    probes = {"a-1": "a", "a-2": "a", "b-1": "b", "b-2": "b", "b-3": "b"}
+    readings = pd.DataFrame([{"probe": probe, "family": family} for probe, family in probes.items()] * 2)
+    assert modes.shares_of(readings) == 12 and modes.shares_of(readings[readings["family"] == "b"]) == 3
