@@ -2,6 +2,7 @@
 
     python benchmarks/population.py                     one core: one by one against populations of 2, 8, 32
     python benchmarks/population.py --variants          one core: single runs and 8, in bfloat16 and compiled
+    python benchmarks/population.py --study search/natural.yaml --variants     on another study's samples and probes
     python benchmarks/population.py --device cuda       a GPU: populations of 1 against 8, 64, 512
 
 Idea: the default study's proxy and recipe, in runs of a quarter of the length with a quarter of the readings, so that steps and
@@ -112,10 +113,11 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--variants", action="store_true", help="one size, as it is, in bfloat16 and compiled")
+    parser.add_argument("--study", type=Path, help="the default study, unless given")
     arguments = parser.parse_args()
     usual = VARIED if arguments.variants else SIZES[arguments.device]
     sizes = [0 if arguments.device == "cpu" else 1, *(arguments.sizes or usual)]
-    study = load_study()
+    study = load_study() if arguments.study is None else load_study(arguments.study)
     seeds = count(step=max(*sizes, ALONE))
     taken: dict[Contender, list[float]] = {
         each: [] for each in contenders(sizes, arguments.device, variants=arguments.variants)
@@ -128,12 +130,13 @@ def main() -> None:
             seconds.append(seconds_a_run(study, next(seeds), contender))
     unit = "processor seconds of one thread" if arguments.device == "cpu" else "seconds"
     text = (
-        f"Default study, width {study.recipe.width}, {study.recipe.steps(study.samples)} steps of {study.recipe.batch}, "
+        f"Study `{study.name}`, width {study.recipe.width}, {study.recipe.steps(study.samples)} steps of {study.recipe.batch}, "
         f"{study.recipe.readings} readings; measured in runs of a quarter of that, {arguments.rounds} rounds in turns on "
         f"{arguments.device}. Ratio: {unit} of the first line over those of this one, in the same round; median (least-most)."
     )
     header = ["population", f"{unit} a run", "runs an hour", "ratio"]
-    suffix = ("" if arguments.device == "cpu" else f"_{arguments.device}") + ("_variants" if arguments.variants else "")
+    parts = ["" if arguments.device == "cpu" else arguments.device, "" if arguments.study is None else study.name]
+    suffix = "".join(f"_{part}" for part in (*parts, "variants" if arguments.variants else "") if part)
     publish(
         Path(__file__).with_name(f"population{suffix}.md"),
         "Do populations make runs faster?",
