@@ -14,9 +14,10 @@ from test_search_end_to_end import STUDY, search
 from test_trial_loop import Here, runner_of
 
 from curriculum.errors import FileError, UserError
+from curriculum.mix import Order
 from curriculum.probe import RunMeasures
 from curriculum.search.candidates import Candidates
-from curriculum.search.conclusion import Trial
+from curriculum.search.conclusion import Trial, winning_mix
 from curriculum.search.coordinator import Coordinator, Means
 from curriculum.search.objective import Score, reference_of
 from curriculum.search.pareto import (
@@ -35,7 +36,7 @@ from curriculum.search.proposer import Evidence
 from curriculum.search.runner import Runner
 from curriculum.search.study import Study
 from curriculum.search.study_file import default_study, load_study
-from curriculum.search.verdict import Arm
+from curriculum.search.verdict import Arm, judge
 
 grid = st.integers(0, 8).map(float)
 clouds = st.lists(st.tuples(grid, grid), min_size=1, max_size=12).map(lambda rows: np.asarray(rows, dtype=np.float64))
@@ -189,6 +190,22 @@ def test_a_search_for_the_loss_claims_in_the_loss(tmp_path: Path) -> None:
     saved = losses["static"] - losses[document["leader"]]
     assert document["gain_over_static"]["mean"] == pytest.approx(saved, abs=2e-6)
     assert f"loss {losses[document['leader']]:.3f} against static's {losses['static']:.3f}" in document["words"]
+
+
+def test_a_winner_says_its_loss_as_it_is(study: Study, tmp_path: Path) -> None:
+    """Within a search more is better, and losses are negative; nobody reads them so."""
+    by_loss = replace(study, objective=replace(study.objective, metric="loss", pareto=None, subject_to=()))
+    found, static = (Arm(name=name, scores=(score(0.5, loss),) * 10) for name, loss in (("x", 1.0), ("static", 1.2)))
+    runner = runner_of(study, Here(tmp_path))
+    proposal = Proposal(number=7, name="trial-007", phases=runner.static.phases, order=Order())
+    request = runner.request("trial-007", runner.static, 1)
+    trial = Trial(proposal=proposal, request=request, score=found.scores[0], value=-1.5, excess=0.0)
+    arms = {"x": found, "static": static}
+    mix = winning_mix(by_loss, trial, judge(by_loss, found, static, 1), arms, seeds=range(10), created="today")
+    assert mix.provenance is not None
+    assert mix.provenance["score"]["loss"]["mean"] == pytest.approx(1.5)  # the mean of a's 1.0 and b's 2.0
+    assert mix.provenance["control"]["loss"]["mean"] == pytest.approx(1.7)
+    assert mix.provenance["score"]["gain"]["mean"] == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("asked", ["metric: loss", "pareto: loss"])

@@ -67,6 +67,7 @@ def test_the_picture_of_trials_shows_the_metric(study: StudyReport, metric: str,
     found = [run for trial in asked.trials.trials if (run := asked.run_of(trial)) is not None]
     heights = sorted(y for points in drawn(drawing.figure).values() for _, y in points)
     assert heights == pytest.approx(sorted(of(run) for run in found)) and ax.get_ylabel() == label
+    assert ax.get_xlabel() == ("trial" if metric == "loss" else "mean held-out loss (nats)")
     low, high = sorted(ax.get_ylim())
     assert all(low <= y <= high for y in heights) and ax.yaxis_inverted() == (metric in LESS_IS_BETTER)
     static = next(arm for arm in arm_points(asked) if arm.name == "static")
