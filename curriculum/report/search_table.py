@@ -13,7 +13,7 @@ from rich.table import Table
 def print_search(document: Mapping[str, Any], console: Console) -> None:
     """Print what `search --json` holds, for a person."""
     table = Table(title="Proof: same exposure, fresh seeds, fresh probe items", title_justify="left")
-    gained = f"gain over static ({document['confidence']:.1%})"
+    gained = f"gain over static in {document['metric'].replace('_', ' ')} ({document['confidence']:.1%})"
     digits = _digits(document)
     for column in ("curriculum", "pairs", "time general (95 %)", gained, "area", "final margin", "mean loss"):
         table.add_column(column, justify="left" if column == "curriculum" else "right")

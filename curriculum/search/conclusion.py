@@ -60,6 +60,7 @@ def describe(
         "mix": None,
         "winner": verdict.arm if verdict.kind in ("winner", "transient") else None,
         "leader": verdict.arm,
+        "metric": metric,
         "gain_over_static": verdict.gain.as_json(),
         "confidence": round(verdict.confidence, 6),
         "shrunken_gain": round(verdict.shrunken, 6),
