@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from curriculum.commands.check import check
-from curriculum.errors import DataError, FileError
+from curriculum.errors import DataError, FileError, UserError
 from curriculum.proxy.sizes import Size, parse_sizes, resized, with_start
 from curriculum.proxy.training import first_model
 from curriculum.search.runner import stream_sizes
@@ -281,6 +281,10 @@ def test_a_start_is_trained_once_and_lies_where_the_ladder_looks(
     folder = prepare.prepare_start(tmp_path, streams, SMALL, samples=256, items=20)
     assert (folder / "mark").exists()  # what lies there was not copied again under a run that may be reading it
     assert folder == tmp_path / "starts" / "8K" and len(list(tmp_path.glob("runs/starts/*/run.json"))) == 1
+    with pytest.raises(
+        UserError, match="8K was made in float32, and bfloat16 is asked for; give --precision float32 to keep it"
+    ):
+        prepare.prepare_start(tmp_path, streams, SMALL, samples=256, items=20, precision="bfloat16")
     described = json.loads((folder / "start.json").read_text())
     assert described["samples"] == 256 and described["layers"] * 8 * described["width"] ** 2 == pytest.approx(8_000, rel=0.25)
     assert prepare.gate(folder).count("\n") == sum(text_families.LEVELS.values())

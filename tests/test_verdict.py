@@ -373,7 +373,14 @@ def test_document_and_table_hold_all_of_it(study: Study) -> None:
     assert document["controls"][1]["gain_over_static"]["low"] is None  # two pairs have no interval of signs
     printed = io.StringIO()
     print_search(document, Console(file=printed, width=200))
-    for part in ("gain over static in time general (98.3%)", "Under the full run's schedule, wsd", "0.30 [", "Front:", "-0.10 [?, ?]", "yes"):
+    for part in (
+        "gain over static in time general (98.3%)",
+        "Under the full run's schedule, wsd",
+        "0.30 [",
+        "Front:",
+        "-0.10 [?, ?]",
+        "yes",
+    ):
         assert part in printed.getvalue()
 
 

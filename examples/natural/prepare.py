@@ -31,7 +31,7 @@ from practice import make_practice  # noqa: E402
 from starts import START_SAMPLES, make_start  # noqa: E402
 from text_items import make_items  # noqa: E402
 
-from curriculum.errors import CurriculumError  # noqa: E402
+from curriculum.errors import CurriculumError, UserError  # noqa: E402
 from curriculum.probe.specification import ProbeSpecification  # noqa: E402
 from curriculum.proxy.recipe import Precision, Recipe  # noqa: E402
 from curriculum.proxy.run import RunResult  # noqa: E402
@@ -83,8 +83,9 @@ def prepare_start(
     items: int = 64,
     precision: Precision = "float32",
 ) -> Path:
-    """Make the start of one size, unless it is there; return its folder."""
+    """Make the start of one size, unless it is there; return its folder. Raises UserError where one of other precision is."""
     recipe = replace(resized(RECIPE, size), precision=precision)
+    _check_precision(data / "starts" / size.name, precision)
     _say(f"start of size {size.name}: {recipe.layers} layers, width {recipe.width}, learning rate {recipe.learning_rate}")
     began = time.monotonic()
     probes, source = specifications(data, items), make_practice(data / "practice", streams)
@@ -95,6 +96,17 @@ def prepare_start(
     (folder / "start.json").write_text(json.dumps(_described(recipe, result), indent=1))
     _say(f"{folder}: {time.monotonic() - began:.0f} s")
     return folder
+
+
+def _check_precision(folder: Path, precision: Precision) -> None:
+    """A size has one start: making it in another precision would replace what runs may have begun from."""
+    made = folder / "start.json"
+    found = json.loads(made.read_text()).get("precision", "float32") if made.exists() else precision
+    if found != precision:
+        raise UserError(
+            f"{folder} was made in {found}, and {precision} is asked for; give --precision {found} to keep it, or remove the "
+            "folder to make it anew"
+        )
 
 
 def _place(checkpoint: Path, folder: Path) -> None:
