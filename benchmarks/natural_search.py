@@ -99,7 +99,7 @@ def rows_of(study_name: str, folder: Path) -> Iterator[dict[str, object]]:
         run = load_run(path) if kind in KINDS and path.is_dir() else None
         if run is None:
             continue
-        arm, seed, _ = rest.rsplit("-", 2)
+        arm, seed = Mix.load(path / "mix.yaml").name, rest.rsplit("-", 2)[1]
         score = score_run(study, run)
         yield {
             "study": study_name,
@@ -128,7 +128,8 @@ def checked(rows: pd.DataFrame) -> pd.DataFrame:
 def found_mix(study_name: str, folder: Path, leader: str) -> Mix:
     """Return the mix that a proof led with, of the study's own streams and seed, whatever folders it was played from."""
     study = load_study(ROOT / "search" / f"{study_name}.yaml")
-    played = Mix.load(sorted(folder.glob(f"proof-{leader}-s*/mix.yaml"))[0])
+    proven = (Mix.load(path) for path in sorted(folder.glob("proof-*/mix.yaml")))
+    played = next(mix for mix in proven if mix.name == leader)
     data = ROOT / "examples/natural/data/streams"
     streams = {name: replace(stream, local=str(data / name)) for name, stream in played.streams.items()}
     return replace(played, name=f"{study_name}-found", streams=streams, seed=study.seed)
@@ -216,13 +217,15 @@ def _shares(mix: Mix) -> Iterator[list[str]]:
 
 def collect(runs: Path) -> None:
     """Search what is not searched, and write rows, words and mixes beside this file."""
-    rows, said = [], {}
+    rows, said, mixes = [], {}, {}
     for study in STUDIES:
         document = search(study, runs)
         said[study] = {name: {**document, "metric": metric_of(study)}[name] for name in KEPT}
         rows += rows_of(study, runs / study)
-        found_mix(study, runs / study, document["leader"]).dump(HERE / f"natural_search_{study}.yaml")
+        mixes[study] = found_mix(study, runs / study, document["leader"])
     checked(pd.DataFrame(rows)).round(6).to_csv(HERE / "natural_search.csv", index=False)
+    for study, mix in mixes.items():
+        mix.dump(HERE / f"natural_search_{study}.yaml")
     (HERE / "natural_search.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
 

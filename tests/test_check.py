@@ -166,7 +166,12 @@ def test_a_study_is_checked_too(capsys: pytest.CaptureFixture[str], mix_file: Pa
         check(study)
     study.write_text(study.read_text() + "proxy: {command: 'python train.py {mix} {seed} {out}'}\n")  # reads its own probes
     assert check(study) == 0
-    assert "valid study 'small'" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "valid study 'small'" in printed and "maximises time_general over s" in printed
+    by_loss = study.read_text() + "objective: {metric: loss}\n"
+    (mix_file.parent / "by_loss.yaml").write_text(by_loss)
+    assert check(mix_file.parent / "by_loss.yaml") == 0
+    assert "minimises loss over streams with held-out data" in " ".join(capsys.readouterr().out.split())
     found = checked(study, capsys)
     assert (found["kind"], found["knots"], found["samples"], found["exposure"]) == ("study", 3, 1280, "fixed")
     assert found["streams"]["web"]["share"] == 125 / 325

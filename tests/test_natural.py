@@ -284,7 +284,9 @@ def test_a_start_is_trained_once_and_lies_where_the_ladder_looks(
     with pytest.raises(
         UserError, match="8K was made in float32, and bfloat16 is asked for; give --precision float32 to keep it"
     ):
-        prepare.prepare_start(tmp_path, streams, SMALL, samples=256, items=20, precision="bfloat16")
+        prepare.check_precision(folder, "bfloat16")
+    prepare.check_precision(folder, "float32")
+    prepare.check_precision(tmp_path / "starts/none", "bfloat16")
     described = json.loads((folder / "start.json").read_text())
     assert described["samples"] == 256 and described["layers"] * 8 * described["width"] ** 2 == pytest.approx(8_000, rel=0.25)
     assert prepare.gate(folder).count("\n") == sum(text_families.LEVELS.values())

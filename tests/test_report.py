@@ -80,6 +80,8 @@ def test_the_verdicts_numbers_come_out_of_the_runs_again(report: StudyReport) ->
         shown = {"mean": arm.time_general.mean, "low": arm.time_general.low, "high": arm.time_general.high}
         assert shown == pytest.approx(arm.claimed["time_general"], abs=2e-6)
     assert replace(report.arms[0], runs=2 * report.arms[0].runs).agrees is False  # the same mean of other runs
+    others = tuple(replace(run, losses={name: loss + 1e-3 for name, loss in run.losses.items()}) for run in report.arms[0].runs)
+    assert replace(report.arms[0], runs=others).agrees is False  # the same modes at another loss
     assert len(report.trials.trials) == BUDGET and all(report.run_of(trial) for trial in report.trials.trials)
 
 

@@ -27,6 +27,8 @@ from curriculum.report import (
 )
 from curriculum.report.figures_style import NARROW, WIDE
 from curriculum.report.label_places import Box, free_places
+from curriculum.report.metric_words import gain_words
+from curriculum.report.page_words import trials_words
 from curriculum.report.study_report import StudyRun
 from curriculum.search.statistics import Interval
 from curriculum.search.study import LESS_IS_BETTER
@@ -77,6 +79,13 @@ def test_the_picture_of_trials_shows_the_metric(study: StudyReport, metric: str,
     words = label.removesuffix(" (less is better)")
     assert f"{best.name}'s, {best.value:.3f}" in drawing.description and words in drawing.title
     assert all(f": {words} " in text for texts in drawing.hover.values() for text in texts)
+    if metric == "loss":  # what is small beside a share is not small in nats
+        assert high - low < 1.5 * (max(heights) - min(heights)) + 1e-9
+    read = trials_words(asked)
+    assert ("Up is a lower loss, left to right is the order of trials" in read) == (metric == "loss")
+    assert ("Up is less bits per byte" in read) == (metric == "bits_per_byte")
+    gains = next(each for each in study_drawings(asked) if each.name == "gains")
+    assert gains.title == f"{gain_words(metric).capitalize()} over static, with intervals"
 
 
 def test_a_run_without_the_metric_has_no_point(study: StudyReport) -> None:

@@ -200,6 +200,20 @@ def test_values_that_mean_something_else_are_refused(old: Path, changes: dict[st
         taken(old, study_of("abcd", name="again", **changes))
 
 
+def test_losses_are_taken_over_from_the_same_streams_and_proxy_alone(tmp_path: Path) -> None:
+    """Margins mean the same for a wider proxy and one stream fewer; a loss is then on another level."""
+    by_loss = Objective(metric="loss")
+    study = study_of("abcd", objective=by_loss)
+    folder = write_old(tmp_path, study, drawn(space_of(study), 4), value_of)
+    again = replace(study, name="again")
+    assert len(taken(folder, again)[0].trials) == 4
+    wider = replace(again, recipe=replace(study.recipe, width=study.recipe.width * 2))
+    with pytest.raises(UserError, match=r"loss is of other streams or of another proxy(.|\n)*proxy.width"):
+        taken(folder, wider)
+    with pytest.raises(UserError, match=r"loss is of other streams(.|\n)*streams"):
+        taken(folder, study_of("abc", name="again", objective=by_loss))
+
+
 def test_what_may_differ_is_said(old: Path) -> None:
     study = study_of("abcd", name="again", target=Target(samples=9999), objective=Objective(common_tail=Decimal("0.1")))
     study = replace(study, recipe=replace(study.recipe, width=study.recipe.width * 2))

@@ -374,7 +374,7 @@ def test_document_and_table_hold_all_of_it(study: Study) -> None:
     printed = io.StringIO()
     print_search(document, Console(file=printed, width=200))
     for part in (
-        "gain over static in time general (98.3%)",
+        "gain in time general over static (98.3%)",
         "Under the full run's schedule, wsd",
         "0.30 [",
         "Front:",
@@ -393,14 +393,21 @@ def test_gains_are_printed_with_the_decimals_that_they_need_and_in_their_order(s
     }
     verdict = judge(by_area, of["x"], of["static"], 1)
     printed = io.StringIO()
-    print_search(describe(by_area, verdict, of, ["x"], [], 1), Console(file=printed, width=200))
+    document = describe(by_area, verdict, of, ["x"], [], 1)
+    print_search(document, Console(file=printed, width=200))
     rows = [line.split("│")[1:-1] for line in printed.getvalue().splitlines() if line.startswith("│")]
+    assert "gain in area over static (" in printed.getvalue()
     assert [row[0].strip().removesuffix(" (found)") for row in rows] == ["x", "static", "y"]
     assert (
         rows[0][3].strip().startswith("0.011 [0.0")
         and rows[0][4].strip() == "0.071"
         and rows[2][3].strip().startswith("-0.003 [")
     )
+
+    del document["metric"]  # of a search that ended before it was written down
+    printed = io.StringIO()
+    print_search(document, Console(file=printed, width=200))
+    assert "gain over static (" in printed.getvalue()
 
 
 def small_arm(name: str, gain: float, time: float) -> Arm:

@@ -148,12 +148,23 @@ def _shared_tokens(found: Mapping[str, KnownStream]) -> int | None:
     return tokens.pop() if len(tokens) == 1 else None
 
 
+def _aim(summary: Mapping[str, Any]) -> str:
+    """Return what is searched for, and over what it is taken: probes, or where less is better what the study measures it on."""
+    from curriculum.search.study import LESS_IS_BETTER
+
+    over = {"loss": "streams with held-out data", "bits_per_byte": "suites"}.get(
+        summary["metric"], ", ".join(summary["probes"])
+    )
+    aim = "minimises" if summary["metric"] in LESS_IS_BETTER else "maximises"
+    return f"{aim} {summary['metric']} over {over}"
+
+
 def _print(console: Console, summary: Mapping[str, Any]) -> None:
     full_run = summary["target_samples"]
     console.print(f"{summary['path']}: valid study {summary['name']!r}", style="bold", markup=False, soft_wrap=True)
     console.print(
         f"{summary['samples']:,} samples a run, {_space_in_words(summary['space'], summary['knots'])}, "
-        f"exposure {summary['exposure']}, maximises {summary['metric']} over {', '.join(summary['probes'])}\n",
+        f"exposure {summary['exposure']}, {_aim(summary)}\n",
         markup=False,
     )
     if full_run is not None:

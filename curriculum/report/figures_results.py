@@ -15,6 +15,7 @@ import numpy as np
 
 from curriculum.report.figures_style import CONTROL, FAINT, INK, LEADER, PAPER, WIDE, style
 from curriculum.report.label_places import Label, place_labels
+from curriculum.report.metric_words import gain_words, metric_words
 from curriculum.search.statistics import Interval
 from curriculum.search.study import LESS_IS_BETTER
 
@@ -76,7 +77,8 @@ def gains_figure(arms: Sequence[ArmPoint], metric: str, *, width: float = WIDE) 
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.grid(axis="x", color=FAINT, alpha=0.3, linewidth=0.6)
-        ax.set_xlabel(f"gain in {metric} over static (right is better)" if width >= _NARROW_BELOW else f"gain in {metric}")
+        words = gain_words(metric)
+        ax.set_xlabel(f"{words} over static (right is better)" if width >= _NARROW_BELOW else words)
     return figure
 
 
@@ -183,11 +185,6 @@ def _by_loss(trials: Sequence[TrialPoint], metric: str) -> bool:
     return metric != "loss" and any(trial.loss is not None for trial in trials)
 
 
-def metric_words(metric: str) -> str:
-    """Return a metric's name as a person writes it."""
-    return "mean loss" if metric == "loss" else metric.replace("_", " ")
-
-
 def _point_words(trial: TrialPoint, metric: str) -> str:
     loss = "" if trial.loss is None or metric == "loss" else f", mean loss {trial.loss:.3f}"
     return f"{trial.name}: {metric_words(metric)} {trial.value:.3f}{loss}"
@@ -227,7 +224,10 @@ def _set_scales(ax: Axes, trials: Sequence[TrialPoint], arms: Sequence[ArmPoint]
     ax.grid(color=FAINT, alpha=0.25, linewidth=0.6)
     low, high = ax.get_ylim()
     middle, (least, most) = (low + high) / 2, _RANGES.get(metric, (0.0, 1.0))
-    ends = max(least - _AIR, min(low, middle - 0.1)), min(most + _AIR, max(high, middle + 0.1))
+    half = (
+        0.0 if metric in LESS_IS_BETTER else 0.1
+    )  # of shares and margins, what differs by less is not drawn as if it were much
+    ends = max(least - _AIR, min(low, middle - half)), min(most + _AIR, max(high, middle + half))
     ax.set_ylim(ends[::-1] if metric in LESS_IS_BETTER else ends)
     if not has_loss:
         ax.set_xlabel("trial" if metric == "loss" else "trial (the runs have no held-out losses)")
@@ -271,6 +271,5 @@ __all__ = [
     "gains_figure",
     "hover_texts",
     "importance_figure",
-    "metric_words",
     "trials_figure",
 ]

@@ -19,10 +19,10 @@ from curriculum.report.figures_results import (
     gains_figure,
     hover_texts,
     importance_figure,
-    metric_words,
     trials_figure,
 )
 from curriculum.report.figures_style import WIDE, Drawing
+from curriculum.report.metric_words import gain_words, metric_words
 from curriculum.report.study_report import ReportArm, StudyReport
 from curriculum.search.statistics import Interval
 from curriculum.search.study import LESS_IS_BETTER
@@ -85,7 +85,7 @@ def _gains(report: StudyReport, width: float) -> Iterator[Drawing]:
     words = "; ".join(f"{arm.name} {arm.gain}" for arm in arms)
     yield Drawing(
         name="gains",
-        title=f"Gain in {report.metric} over static, with intervals",
+        title=f"{gain_words(report.metric).capitalize()} over static, with intervals",
         description=f"One row a curriculum, its mean gain and interval: {words}.",
         figure=gains_figure(arms, report.metric, width=width),
     )

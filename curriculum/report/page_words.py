@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from curriculum.report.figures_study import interval_of
+from curriculum.report.metric_words import gain_words, metric_words
 from curriculum.report.study_report import StudyReport
 from curriculum.search.statistics import Interval
+from curriculum.search.study import LESS_IS_BETTER
 
 _HEADLINES = {
     "winner": "Winner: a curriculum beat the static mix, and its lead lasts.",
@@ -29,6 +31,16 @@ def headline(report: StudyReport) -> str:
     return _HEADLINES.get(kind, f"Verdict: {kind}.")
 
 
+def trials_words(report: StudyReport) -> str:
+    """Return how to read the picture of trials."""
+    lucky = "A trial is one noisy run, and the best of many is flattered"
+    if report.metric == "loss":
+        return f"Up is a lower loss, left to right is the order of trials. {lucky}; what was proven is in the picture of gains."
+    up = "less" if report.metric in LESS_IS_BETTER else "more"
+    time = "time in the general mode" if report.metric == "time_general" else metric_words(report.metric)
+    return f"Up is {up} {time}, left is a lower loss. {lucky}; proven curricula are means over fresh seeds."
+
+
 def meaning(report: StudyReport) -> list[str]:
     """Return what the verdict rests on and what it leaves open, a sentence each; nothing without a verdict."""
     return [] if report.result is None else list(_meaning(report, report.result))
@@ -39,14 +51,15 @@ def _meaning(report: StudyReport, result: Mapping[str, Any]) -> Iterator[str]:
     yield from _against_hand_made(result, leader, metric)
     tail = interval_of(result.get("gain_in_tail"))
     if tail is not None:
+        lasts = _judged(tail, "the lead lasts", "the lead is gone", "it falls behind", "its runs cannot say")
         yield (
-            f"Within the common tail, where everybody plays the same data again, {leader} leads static by {_words(tail)} "
-            f"in {metric}: {_judged(tail, 'the lead lasts', 'the lead is gone', 'it falls behind', 'its runs cannot say')}."
+            f"Within the common tail, where everybody plays the same data again, {leader} against static: "
+            f"{gain_words(metric)} {_words(tail)}, {lasts}."
         )
     scheduled = interval_of(result.get("gain_under_target_schedule"))
     if scheduled is not None:
         schedule = result.get("target_schedule")
-        yield f"Under the full run's learning-rate schedule ({schedule}) its gain in {metric} is {_words(scheduled)}."
+        yield f"Under the full run's learning-rate schedule ({schedule}) {gain_words(metric)} over static: {_words(scheduled)}."
     final = interval_of(result.get("final_margin_over_static"))
     if final is not None:
         yield f"What is deployed is the end of a run: its final margin differs from static's by {_words(final)}."
@@ -69,7 +82,7 @@ def _against_hand_made(result: Mapping[str, Any], leader: str, metric: str) -> I
         "the rule of thumb is better",
         "the pairs are too few to compare them",
     )
-    yield f"Against the best hand-made curriculum, {best}, {leader} gains {_words(gain)} in {metric}: {so}."
+    yield f"Against the best hand-made curriculum, {best}, {leader}: {gain_words(metric)} {_words(gain)}, {so}."
 
 
 def _simpler(result: Mapping[str, Any], leader: str) -> Iterator[str]:

@@ -9,11 +9,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from curriculum.report.metric_words import gain_words
+
+_MOST_DIGITS = 4
+
 
 def print_search(document: Mapping[str, Any], console: Console) -> None:
     """Print what `search --json` holds, for a person."""
     table = Table(title="Proof: same exposure, fresh seeds, fresh probe items", title_justify="left")
-    gained = f"gain over static in {document['metric'].replace('_', ' ')} ({document['confidence']:.1%})"
+    metric = document.get("metric")  # results of before it was written have none
+    gained = f"{'gain' if metric is None else gain_words(metric)} over static ({document['confidence']:.1%})"
     digits = _digits(document)
     for column in ("curriculum", "pairs", "time general (95 %)", gained, "area", "final margin", "mean loss"):
         table.add_column(column, justify="left" if column == "curriculum" else "right")
@@ -91,7 +96,7 @@ def _print_front(document: Mapping[str, Any], console: Console) -> None:
 
 def _digits(document: Mapping[str, Any]) -> int:
     """Return the decimals of gains: two, or as many as show the difference that would count as equal."""
-    return max(2, floor(-log10(document["equal_within"] or 0.05)) + 1)
+    return min(_MOST_DIGITS, max(2, floor(-log10(document["equal_within"] or 0.01)) + 1))
 
 
 def _interval(found: Mapping[str, float | None], digits: int = 2) -> str:

@@ -18,6 +18,7 @@ from rich.text import Text
 from curriculum.mix import Phase
 from curriculum.plan.schedule import phase_ends, proportions
 from curriculum.report.schedule_chart import schedule_strip, strip_legend
+from curriculum.search.study import LESS_IS_BETTER
 from curriculum.search.trials import StudyTrials, TrialRecord
 
 _COLOURS = {"done": "", "stopped": "", "trained": "", "running": "cyan", "failed": "red", "waiting": "dim"}
@@ -110,7 +111,8 @@ def _summary(found: StudyTrials) -> str:
     counts = Counter[str](trial.state for trial in found.trials)
     states = ", ".join(f"{counts[state]} {state}" for state in _COLOURS if counts[state]) or "no trial yet"
     work = {True: "a search is at work on it", False: "no search is at work on it", None: ""}[found.at_work]
-    lines = [f"Study {found.name!r}, value from {found.metric}: {states}" + (f"; {work}" if work else "") + "."]
+    less = " (minus it: more is better)" if found.metric in LESS_IS_BETTER else ""
+    lines = [f"Study {found.name!r}, value from {found.metric}{less}: {states}" + (f"; {work}" if work else "") + "."]
     best = best_trial(found.trials)
     if best is not None:
         lines.append(

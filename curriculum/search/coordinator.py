@@ -240,7 +240,8 @@ class Coordinator:
             asked = "pareto: loss" if objective.pareto == "loss" else "metric: loss"
             raise UserError(
                 f"objective: {asked} needs held-out losses, and the runs have none; let the command write loss.parquet, give "
-                f"the streams a heldout folder, or drop {asked}"
+                f"the streams a heldout folder, or drop {asked}; then remove {self._place.path}, "
+                "whose first runs are kept and have none"
             )
         if "loss" in objective.subject_to:
             self._observer.notice("the runs have no held-out losses, so that no trial is held to static's")

@@ -31,7 +31,8 @@ class Score:
     def metric(self, name: str) -> float:
         """Return one measure by name, more being better: of bits per byte and loss, minus the mean over suites and streams."""
         if name in LESS_IS_BETTER:
-            return -float(np.mean(list((self.loss if name == "loss" else self.bits).values())))
+            values = list((self.loss if name == "loss" else self.bits).values())
+            return -float(np.mean(values)) if values else float("nan")
         return float(getattr(self.measures, name))
 
     def shown(self, name: str) -> float:

@@ -32,7 +32,7 @@ from curriculum.search.exposure import Matrix
 from curriculum.search.folder import write_json
 from curriculum.search.proposer import Evidence
 from curriculum.search.space import SLICES, SearchSpace, knot_ends
-from curriculum.search.study import Study, changed_study
+from curriculum.search.study import LESS_IS_BETTER, Study, changed_study
 from curriculum.search.trials import open_storage, read_trials
 
 RECORD = "reuse.json"
@@ -291,10 +291,24 @@ def _check_comparable(old: Mapping[str, Any], study: Study) -> None:
             f"values of the old study cannot be compared with the new one's:\n  {listed}\n"
             "make them the same, or search without --reuse"
         )
+    if study.objective.metric in LESS_IS_BETTER:
+        _check_level(old, new)
     if (old["exposure"], study.exposure) == ("free", "fixed"):
         raise UserError(
             "the old study's exposure was free, so its values are of other ratios than a fixed exposure allows; "
             "set `exposure: free`, or search without --reuse"
+        )
+
+
+def _check_level(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse losses and bits of other streams or of another proxy: a margin means the same there, a loss does not."""
+    keys = ("recipe", "command")
+    before, now = ({"streams": sorted(of["streams"]), **_named(of, keys)} for of in (old, new))
+    if differences := changed_study(before, now):
+        listed = "\n  ".join(differences[:_SHOWN])
+        raise UserError(
+            f"the old study's {new['objective']['metric']} is of other streams or of another proxy, so that its values are on "
+            f"another level:\n  {listed}\nmake them the same, or search without --reuse"
         )
 
 

@@ -83,9 +83,8 @@ def prepare_start(
     items: int = 64,
     precision: Precision = "float32",
 ) -> Path:
-    """Make the start of one size, unless it is there; return its folder. Raises UserError where one of other precision is."""
+    """Make the start of one size, unless it is there; return its folder."""
     recipe = replace(resized(RECIPE, size), precision=precision)
-    _check_precision(data / "starts" / size.name, precision)
     _say(f"start of size {size.name}: {recipe.layers} layers, width {recipe.width}, learning rate {recipe.learning_rate}")
     began = time.monotonic()
     probes, source = specifications(data, items), make_practice(data / "practice", streams)
@@ -98,10 +97,12 @@ def prepare_start(
     return folder
 
 
-def _check_precision(folder: Path, precision: Precision) -> None:
-    """A size has one start: making it in another precision would replace what runs may have begun from."""
-    made = folder / "start.json"
-    found = json.loads(made.read_text()).get("precision", "float32") if made.exists() else precision
+def check_precision(folder: Path, precision: Precision) -> None:
+    """Refuse to make a start anew in another precision: a size has one, and runs may have begun from it. Raises UserError."""
+    try:
+        found = json.loads((folder / "start.json").read_text()).get("precision", "float32")
+    except (OSError, ValueError):
+        return  # none, or one that was not finished: it is made, or described, anew
     if found != precision:
         raise UserError(
             f"{folder} was made in {found}, and {precision} is asked for; give --precision {found} to keep it, or remove the "
@@ -159,6 +160,8 @@ def main() -> int:
     data = arguments.data.absolute()
     try:
         sizes = parse_sizes(arguments.size)
+        for size in () if arguments.data_only else sizes:
+            check_precision(data / "starts" / size.name, arguments.precision)
         streams = prepare_data(data)
         for size in () if arguments.data_only else sizes:
             print(f"size {size.name}\n{gate(prepare_start(data, streams, size, precision=arguments.precision))}")
