@@ -27,7 +27,7 @@ from curriculum.search.study_file import load_study
 HERE = Path(__file__).parent
 FINDINGS = "## How far a size foretells another"
 _PICTURE = "![Curricula at one size against another](ladder.svg)\n\n"
-_NAMED = ("hold-then-low", "ramp-down", "ramp-up")
+_UNNAMED = re.compile(r"static|random-\d+")  # of which no conclusion is drawn
 
 
 def renew(name: str, folder: Path, to: Path = HERE) -> None:
@@ -84,7 +84,7 @@ def tables_of(rows: pd.DataFrame) -> LadderTables:
         sizes=sizes,
         curricula=curricula,
         values=values,
-        named=tuple(name for name in _NAMED if name in curricula),
+        named=tuple(name for name in curricula if not _UNNAMED.fullmatch(name)),
         counted=counts["favoured_late"].to_numpy(),
         distance=counts["late_distance"].to_numpy(),
     )
