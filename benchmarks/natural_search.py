@@ -36,6 +36,7 @@ STUDIES = {
     "natural": "Order alone",
     "natural-larger": "Order alone, a proxy of 295k parameters in bfloat16",
     "natural-loss": "Order alone, for the lowest mean loss",
+    "natural-loss-cosine": "Order alone, for the lowest mean loss, under cosine",
     "natural-free": "Exposure free: ratios too",
 }
 BUDGET = 50

@@ -319,6 +319,13 @@ def test_the_study_of_losses_is_the_other_but_for_its_name_and_metric() -> None:
     assert differ[1][0].replace("metric: area", "metric: loss") == differ[1][1]
 
 
+def test_the_study_of_losses_under_cosine_is_that_but_for_its_name_and_schedule() -> None:
+    decaying = settings_of("natural-loss-cosine")
+    decaying.remove("  schedule: cosine")
+    differ = [pair for pair in zip(settings_of("natural-loss"), decaying, strict=True) if pair[0] != pair[1]]
+    assert differ == [("name: natural-loss", "name: natural-loss-cosine")]
+
+
 def test_the_study_of_one_family_is_the_coarse_one_but_for_its_name_and_probes() -> None:
     coarse, family = (
         [line for line in settings_of(name) if "control:" not in line and "- {name:" not in line]
