@@ -224,9 +224,8 @@ def _set_scales(ax: Axes, trials: Sequence[TrialPoint], arms: Sequence[ArmPoint]
     ax.grid(color=FAINT, alpha=0.25, linewidth=0.6)
     low, high = ax.get_ylim()
     middle, (least, most) = (low + high) / 2, _RANGES.get(metric, (0.0, 1.0))
-    half = (
-        0.0 if metric in LESS_IS_BETTER else 0.1
-    )  # of shares and margins, what differs by less is not drawn as if it were much
+    # shares and margins that differ by less are not drawn as if it were much; nats and bits may
+    half = 0.0 if metric in LESS_IS_BETTER else 0.1
     ends = max(least - _AIR, min(low, middle - half)), min(most + _AIR, max(high, middle + half))
     ax.set_ylim(ends[::-1] if metric in LESS_IS_BETTER else ends)
     if not has_loss:
