@@ -25,6 +25,7 @@ from markupsafe import Markup
 from curriculum import __version__
 from curriculum.report.figures_study import PROBE_PREFIX, interval_of, study_drawings
 from curriculum.report.figures_style import NARROW, WIDE, Drawing, inline_svg
+from curriculum.report.metric_words import gain_words
 from curriculum.report.page_words import headline, meaning, reach, trials_words
 from curriculum.report.study_report import ReportArm, StudyReport, StudyRun
 from curriculum.search.statistics import Interval
@@ -84,6 +85,7 @@ def render(report: StudyReport, *, created: datetime | None = None) -> str:
             style=Markup(_resource("page.css")),
             headline=headline(report),
             trials_words=trials_words(report),
+            gain=gain_words(report.metric),
             meaning=meaning(report),
             reach=reach(report),
             pictures=pictures,
