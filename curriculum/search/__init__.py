@@ -1,6 +1,6 @@
 """The study: find a curriculum, prove it, write it down. Guided tour, in the order of work:
 
-study          what is searched, as a value; study_file reads it; target: repetition as in the full run
+study          what is searched, as a value; study_file reads it, study_checks its whole; target: repetition as in the full run
 space          parameters <-> curricula: proportions at their timing, of exact exposure (exposure) or under caps
 controls       curricula of equal exposure to be compared with
 executor       who trains runs: workers here, ray_workers on a cluster, joined_workers with other processes (shared_runs)
