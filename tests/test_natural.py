@@ -308,22 +308,30 @@ def settings_of(name: str) -> list[str]:
     return [line for line in (ROOT / f"search/{name}.yaml").read_text().splitlines() if not line.startswith("#")]
 
 
-def test_the_free_study_is_the_other_but_for_its_name_and_exposure() -> None:
-    differ = [pair for pair in zip(settings_of("natural"), settings_of("natural-free"), strict=True) if pair[0] != pair[1]]
-    assert differ == [("name: natural", "name: natural-free"), ("exposure: fixed", "exposure: free")]
+def differences(one: list[str], other: list[str]) -> list[tuple[str, str]]:
+    return [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]
 
 
-def test_the_study_of_losses_is_the_other_but_for_its_name_and_metric() -> None:
-    differ = [pair for pair in zip(settings_of("natural"), settings_of("natural-loss"), strict=True) if pair[0] != pair[1]]
-    assert differ[0] == ("name: natural", "name: natural-loss") and len(differ) == 2
-    assert differ[1][0].replace("metric: area", "metric: loss") == differ[1][1]
-
-
-def test_the_study_of_losses_under_cosine_is_that_but_for_its_name_and_schedule() -> None:
-    decaying = settings_of("natural-loss-cosine")
-    decaying.remove("  schedule: cosine")
-    differ = [pair for pair in zip(settings_of("natural-loss"), decaying, strict=True) if pair[0] != pair[1]]
-    assert differ == [("name: natural-loss", "name: natural-loss-cosine")]
+@pytest.mark.parametrize(
+    ("base", "name", "added", "changed"),
+    [
+        ("natural", "natural-free", None, ("exposure: fixed", "exposure: free")),
+        ("natural", "natural-loss", None, ("metric: area", "metric: loss")),
+        ("natural", "natural-bfloat16", "  precision: bfloat16", None),
+        ("natural-loss", "natural-loss-cosine", "  schedule: cosine", None),
+        ("natural-bfloat16", "natural-cosine", "  schedule: cosine", None),
+    ],
+)
+def test_a_study_is_another_but_for_its_name_and_one_setting(
+    base: str, name: str, added: str | None, changed: tuple[str, str] | None
+) -> None:
+    settings = settings_of(name)
+    if added is not None:
+        settings.remove(added)
+    (before, after), *rest = differences(settings_of(base), settings)
+    assert (before, after) == (f"name: {base}", f"name: {name}") and len(rest) == (changed is not None)
+    for old, new in rest:
+        assert changed is not None and changed[0] in old and old.replace(*changed) == new
 
 
 def test_the_study_of_one_family_is_the_coarse_one_but_for_its_name_and_probes() -> None:
@@ -331,29 +339,12 @@ def test_the_study_of_one_family_is_the_coarse_one_but_for_its_name_and_probes()
         [line for line in settings_of(name) if "control:" not in line and "- {name:" not in line]
         for name in ("natural-bfloat16", "natural-binding")
     )
-    differ = [pair for pair in zip(coarse, family, strict=True) if pair[0] != pair[1]]
-    assert differ == [("name: natural-bfloat16", "name: natural-binding")]
+    assert differences(coarse, family) == [("name: natural-bfloat16", "name: natural-binding")]
     assert {probe.family for probe in load_study(ROOT / "search/natural-binding.yaml").probes} == {"binding"}
 
 
-def test_the_coarse_study_is_the_other_but_for_its_name_and_precision() -> None:
-    coarse = settings_of("natural-bfloat16")
-    coarse.remove("  precision: bfloat16")
-    differ = [pair for pair in zip(settings_of("natural"), coarse, strict=True) if pair[0] != pair[1]]
-    assert differ == [("name: natural", "name: natural-bfloat16")]
-
-
-def test_the_decaying_study_is_the_coarse_one_but_for_its_name_and_schedule() -> None:
-    decaying = settings_of("natural-cosine")
-    decaying.remove("  schedule: cosine")
-    differ = [pair for pair in zip(settings_of("natural-bfloat16"), decaying, strict=True) if pair[0] != pair[1]]
-    assert differ == [("name: natural-bfloat16", "name: natural-cosine")]
-
-
 def test_the_larger_study_is_the_coarse_one_but_for_its_proxy() -> None:
-    pairs = [
-        pair for pair in zip(settings_of("natural-bfloat16"), settings_of("natural-larger"), strict=True) if pair[0] != pair[1]
-    ]
+    pairs = differences(settings_of("natural-bfloat16"), settings_of("natural-larger"))
     assert [before.split(":")[0].strip() for before, _ in pairs] == [
         *("name", "prepare", "layers", "width", "heads", "learning_rate", "start")
     ]
