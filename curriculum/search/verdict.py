@@ -377,8 +377,7 @@ def _none_words(verdict: Verdict, arm: Arm, compared: str, scheduled: str) -> st
 
 def _compared(study: Study, verdict: Verdict, arm: Arm, static: Arm) -> str:
     metric, pairs = study.objective.metric, min(len(arm.scores), len(static.scores))
-    sign = -1 if metric in LESS_IS_BETTER else 1  # within a search more is better; shown are bits and nats themselves
-    reached, base = sign * arm.mean(metric), sign * static.mean(metric)
+    reached, base = (float(np.mean([score.shown(metric) for score in of.scores])) for of in (arm, static))
     final = mean_interval(paired_differences(arm, static, "final_margin"))
     ratios = "at equal exposure" if study.exposure == "fixed" else "at ratios of its own"
     return (
