@@ -176,11 +176,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--sizes", default="study,0.3M,1M,10M")
     arguments = parser.parse_args()
-    tokenizer = load_tokenizer(arguments.data / "streams" / DOMAINS[0] / TOKENIZER)
-    words, newline = words_of(tokenizer.tokenizer.get_vocab()).tolist(), int(tokenizer.encode(["\n"])[0][0])
     package = next((arguments.data / "packages").glob("vaderSentiment-0.5*"), None)
     if package is None:
         raise SystemExit(f"{arguments.data}/packages has no vaderSentiment-0.5; python examples/natural/prepare.py fetches it")
+    tokenizer = load_tokenizer(arguments.data / "streams" / DOMAINS[0] / TOKENIZER)
+    words, newline = words_of(tokenizer.tokenizer.get_vocab()).tolist(), int(tokenizer.encode(["\n"])[0][0])
     all_kinds = {"reviews": list(reviews(tokenizer, package)), "style": list(styles(tokenizer, arguments.data))}
     parts = [
         "Told apart: share of pairs of questions, chance is 50 %. Margin: P(right label) - P(other). Intervals are of 95 %."
